@@ -1,0 +1,193 @@
+/*
+ * Terms and transforms bound to their planes, and the one table of kinds.
+ *
+ * A 'struct pith_term' is what a kernel sees: sizes, decoded parameters and
+ * pointers into the mapping, all proved in range by the kind's check().  After
+ * that nothing can fail: unpack_rows() is void.  Adding a kind is one term_<kind>
+ * pair and one row in term.c; nothing else switches on a kind.
+ *
+ * Shapes: m rows (outputs), n columns (inputs), tiles = ceil(m / 16).  All plane
+ * pointers are 64-byte aligned in the file; in memory they are aligned as the
+ * mapping is (at least 64).  Little-endian data: kernels on big-endian hosts must
+ * convert.  Spec: spec/weight.md and spec/terms/.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PITH_FORMAT_TERM_H
+#define PITH_FORMAT_TERM_H
+
+#include "format.h"
+
+/* A plane of a term as mapped: 'nbytes' bytes at 'data', borrowed from the file. */
+struct pith_plane {
+	const uint8_t *data;
+	uint64_t off;    /* in the file, for error messages */
+	uint64_t nbytes; /* as in the plane table: content rounded up to 64 */
+	uint32_t role, layout, dtype;
+};
+
+struct pith_dense { /* spec/terms/dense.md */
+	const uint8_t *values; /* [m, n] of dtype, row-major */
+	uint32_t dtype;        /* f32, f16, bf16 */
+	uint32_t value_nbytes;
+};
+
+struct pith_affine { /* spec/terms/affine.md */
+	const uint8_t *codes;        /* [tiles][blocks][64 * bits] */
+	const uint8_t *scales;       /* [tiles][groups][16] f16, or NULL (two-level) */
+	const uint8_t *zeros;        /* [tiles][groups][16] u8 or f16, or NULL */
+	const uint8_t *scale_codes;  /* [tiles][groups][scale_bits] u16, or NULL */
+	const uint8_t *zero_codes;   /* [tiles][groups][zero_bits] u16, or NULL */
+	const uint8_t *second_level; /* [tiles][groups][4] f16, or NULL */
+	uint32_t bits, scale_mode, zero_mode, scale_bits, zero_bits;
+	size_t group_size; /* columns; the whole row is given as 32 * blocks */
+	size_t groups;     /* per row */
+	size_t blocks;     /* of 32 columns per row */
+};
+
+struct pith_sparse { /* spec/terms/sparse.md */
+	const uint8_t *offsets; /* [tiles * blocks + 1] u32 */
+	const uint8_t *index;   /* [value_count] u16: column in block * 16 + row in tile */
+	const uint8_t *values;  /* [value_count] f16 */
+	size_t value_count;
+	size_t blocks; /* of 4096 columns */
+};
+#define PITH_SPARSE_BLOCK_COLUMNS 4096u
+
+struct pith_columns { /* spec/terms/columns.md */
+	const uint8_t *index;  /* [column_count] u32 */
+	const uint8_t *values; /* [tiles][column_count][16] f16 or bf16 */
+	size_t column_count;
+	uint32_t dtype;
+};
+
+struct pith_term_kind;
+
+/* A bound term: immutable, valid as long as the file. */
+struct pith_term {
+	const struct pith_term_kind *kind;
+	size_t m, n, tiles;
+	uint32_t plane_count;
+	struct pith_plane plane[PITH_MAX_PLANES];
+	uint32_t param[PITH_TERM_PARAMS];
+	union {
+		struct pith_dense dense;
+		struct pith_affine affine;
+		struct pith_sparse sparse;
+		struct pith_columns columns;
+	} u;
+};
+
+/* A row of the table of kinds. */
+struct pith_term_kind {
+	uint32_t id;
+	const char *name; /* as in spec/weight.md */
+	/* true: sees x' as int8 per 32 columns; false: as f32 */
+	bool integer;
+	/*
+	 * Prove parameters and plane extents and fill t->u.  On entry m, n, tiles, plane[],
+	 * plane_count and param[] are set and every plane is inside the file.  Cheap: no pass
+	 * over values, except over offset and index planes where a reader would leave its range
+	 * without it.  PITH_E_CORRUPT with the rule, or PITH_E_UNSUPPORTED.
+	 */
+	pith_status (*check)(struct pith_term *t, struct pith_error *err);
+	/* Rules about values (padding, finiteness, order): full verification only. */
+	pith_status (*verify)(const struct pith_term *t, struct pith_error *err);
+	/*
+	 * The term's meaning: out[r * n + j] for rows row .. row + count - 1 (all below m).
+	 * out: [count, n] f32, overwritten.
+	 */
+	void (*unpack_rows)(const struct pith_term *t, size_t row, size_t count, float *out);
+};
+
+/* The kinds this library knows, ended by a row with name NULL. */
+extern const struct pith_term_kind pith_term_kinds[];
+
+/*
+ * Find the row of kind 'id'.  NULL for one that is not known; then
+ * pith_kind_name(id) still gives a name to tell the user.
+ */
+const struct pith_term_kind *pith_term_kind_find(uint32_t id);
+/* "affine", "codebook (reserved)", "experimental", "unknown".  Static string. */
+const char *pith_kind_name(uint32_t id);
+
+/*
+ * Check that plane 'i' of 't' has the role, layout, dtype and content size given
+ * (nbytes = content rounded up to 64).  PITH_E_CORRUPT, rule container.15 or weight.5.
+ */
+pith_status pith_term_expect_plane(const struct pith_term *t, uint32_t i, uint32_t role,
+                                   uint32_t layout, uint32_t dtype, uint64_t content_nbytes,
+                                   struct pith_error *err);
+
+/* A bound permute transform (spec/transforms/permute.md): x'[j] = x[index[j]]. */
+struct pith_transform {
+	uint32_t kind;
+	size_t n;
+	const uint8_t *index; /* [n] u32, every one below n (checked when bound) */
+	struct pith_plane plane;
+};
+/* Prove a permute: plane set, n set; fills index.  Passes over the index. */
+pith_status pith_permute_check(struct pith_transform *t, struct pith_error *err);
+/* permute.2: every number once.  Allocates n bits; PITH_E_MEMORY possible. */
+pith_status pith_permute_verify(const struct pith_transform *t, struct pith_error *err);
+
+/* ---- packing: from plain arrays to planes; used by convert and tests ---- */
+
+/* A plane to be written: owned by the caller, freed with pith_packed_free(). */
+struct pith_packed_plane {
+	uint8_t *data;   /* nbytes bytes, a multiple of 64, padding zero */
+	size_t nbytes;
+	uint32_t role, layout, dtype;
+};
+struct pith_packed_term {
+	uint32_t kind, plane_count;
+	uint32_t param[PITH_TERM_PARAMS];
+	struct pith_packed_plane plane[PITH_MAX_PLANES];
+};
+void pith_packed_free(struct pith_packed_term *t); /* frees planes, zeroes *t */
+
+/*
+ * Pack a dense matrix.  values: [m, n] f32, rounded to 'dtype' (nearest even; exact when
+ * they came from it).
+ */
+pith_status pith_dense_pack(const float *values, size_t m, size_t n, uint32_t dtype,
+                            struct pith_packed_term *out, struct pith_error *err);
+
+/* What an affine term is made of, in plain row-major arrays. */
+struct pith_affine_source {
+	uint32_t bits, scale_mode, zero_mode, scale_bits, zero_bits;
+	size_t group_size;          /* 0: row */
+	const uint8_t *codes;       /* [m, n], each < 2^bits */
+	const uint16_t *scales;     /* [m, groups] f16 bits (scale_mode 0) */
+	const void *zeros;          /* [m, groups] u8 (zero_mode 1) or u16 f16 bits (2) */
+	const uint8_t *scale_codes; /* [m, groups] (scale_mode 1) */
+	const uint8_t *zero_codes;  /* [m, groups] (zero_mode 3) */
+	const uint16_t *second_level; /* [tiles, groups, 4] f16 bits (scale_mode 1) */
+};
+pith_status pith_affine_pack(const struct pith_affine_source *s, size_t m, size_t n,
+                             struct pith_packed_term *out, struct pith_error *err);
+
+/* entries in any order, unique positions; row < m, column < n; value f16 bits. */
+struct pith_sparse_source_entry {
+	uint32_t row, column;
+	uint16_t value;
+};
+pith_status pith_sparse_pack(const struct pith_sparse_source_entry *entries, size_t count, size_t m,
+                             size_t n, struct pith_packed_term *out, struct pith_error *err);
+
+/* index: [c] ascending columns; values: [m, c] f32, rounded to dtype (f16, bf16). */
+pith_status pith_columns_pack(const uint32_t *index, const float *values, size_t c, size_t m,
+                              size_t n, uint32_t dtype, struct pith_packed_term *out,
+                              struct pith_error *err);
+
+/* Content size of the affine planes; used by check, pack and size estimates. */
+struct pith_affine_sizes {
+	uint64_t groups, blocks;
+	uint64_t codes, scales, zeros, scale_codes, zero_codes, second_level; /* bytes, unpadded */
+};
+/* false when a product does not fit or the parameters are out of range. */
+bool pith_affine_sizes(uint32_t bits, uint64_t group_size, uint32_t scale_mode, uint32_t zero_mode,
+                       uint32_t scale_bits, uint32_t zero_bits, uint64_t m, uint64_t n,
+                       struct pith_affine_sizes *out);
+
+#endif
