@@ -1,0 +1,25 @@
+/*
+ * The reference set: every kernel in plain C.  A kind of term without a row here
+ * cannot be run.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kern_reference.h"
+#include "sets.h"
+
+const struct pith_kernels pith_kernels_reference = {
+	.name = "reference",
+	.apply[PITH_KIND_DENSE] = pith_dense_apply_reference,
+	.apply[PITH_KIND_AFFINE] = pith_affine_apply_reference,
+	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_reference,
+	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_reference,
+	.quantize = pith_quantize_reference,
+	.rmsnorm = pith_rmsnorm_reference,
+	.silu_mul = pith_silu_mul_reference,
+	.add = pith_add_reference,
+	.rotate = pith_rotate_reference,
+	.attention = pith_attention_reference,
+	.exp_array = pith_exp_array_reference,
+};
+
+void pith_set_reference(struct pith_kernels *out) { *out = pith_kernels_reference; }
