@@ -28,6 +28,7 @@
 #define PITH_MAX_TERMS 16u
 #define PITH_MAX_TRANSFORMS 4u
 #define PITH_MAX_PLANES 8u
+#define PITH_MAX_TRANSFORM_PLANES 4u
 #define PITH_MAX_NAME_NBYTES 255u
 #define PITH_MAX_DIM ((uint64_t)1 << 40)
 #define PITH_MAX_ELEMENTS ((uint64_t)1 << 48)

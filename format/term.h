@@ -23,6 +23,7 @@ struct pith_plane {
 	const uint8_t *data;
 	uint64_t off;    /* in the file, for error messages */
 	uint64_t nbytes; /* as in the plane table: content rounded up to 64 */
+	uint64_t content_nbytes; /* set by check: what the kind's page computes */
 	uint32_t role, layout, dtype;
 };
 
@@ -70,6 +71,11 @@ struct pith_term {
 	uint32_t plane_count;
 	struct pith_plane plane[PITH_MAX_PLANES];
 	uint32_t param[PITH_TERM_PARAMS];
+	/* for error messages only: offset of the TERM entry, number in the weight, its name or NULL */
+	uint64_t off;
+	uint32_t index;
+	const char *weight_name; /* borrowed, weight_name_nbytes bytes */
+	size_t weight_name_nbytes;
 	union {
 		struct pith_dense dense;
 		struct pith_affine affine;
@@ -112,12 +118,31 @@ const struct pith_term_kind *pith_term_kind_find(uint32_t id);
 const char *pith_kind_name(uint32_t id);
 
 /*
- * Check that plane 'i' of 't' has the role, layout, dtype and content size given
- * (nbytes = content rounded up to 64).  PITH_E_CORRUPT, rule container.15 or weight.5.
+ * For check functions.  expect_counts: exactly 'plane_count' planes (weight.5), parameters
+ * from 'param_count' on are 0 (weight.3).  expect_plane: plane 'i' has the role, layout,
+ * dtype and content size given (nbytes = content rounded up to 64; container.15), and its
+ * content_nbytes is set.  PITH_E_CORRUPT; PITH_E_UNSUPPORTED for an unlisted id (weight.1).
  */
-pith_status pith_term_expect_plane(const struct pith_term *t, uint32_t i, uint32_t role,
-                                   uint32_t layout, uint32_t dtype, uint64_t content_nbytes,
+pith_status pith_term_expect_counts(const struct pith_term *t, uint32_t plane_count,
+                                    uint32_t param_count, struct pith_error *err);
+pith_status pith_term_expect_plane(struct pith_term *t, uint32_t i, uint32_t role, uint32_t layout,
+                                   uint32_t dtype, uint64_t content_nbytes,
                                    struct pith_error *err);
+/* pith_fail() with "weight NAME: term I (KIND): " in front of the message. */
+pith_status pith_term_fail(const struct pith_term *t, struct pith_error *err, pith_status status,
+                           uint64_t off, const char *rule, const char *fmt, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 6, 7)))
+#endif
+    ;
+
+/*
+ * Bind a term: on entry m, n, plane[], plane_count, param[] and the fields for messages are
+ * set; finds the kind, sets tiles, runs its check.  PITH_E_UNSUPPORTED names an unknown kind.
+ */
+pith_status pith_term_bind(struct pith_term *t, uint32_t kind, struct pith_error *err);
+/* Every rule about the bytes of a bound term: padding of its planes, then kind->verify. */
+pith_status pith_term_verify(const struct pith_term *t, struct pith_error *err);
 
 /* A bound permute transform (spec/transforms/permute.md): x'[j] = x[index[j]]. */
 struct pith_transform {
@@ -125,10 +150,24 @@ struct pith_transform {
 	size_t n;
 	const uint8_t *index; /* [n] u32, every one below n (checked when bound) */
 	struct pith_plane plane;
+	/* for error messages only: offset of the XFRM entry, the weight's name or NULL */
+	uint64_t off;
+	const char *weight_name;
+	size_t weight_name_nbytes;
 };
+/* pith_fail() with "weight NAME: transform permute: " in front of the message. */
+pith_status pith_transform_fail(const struct pith_transform *t, struct pith_error *err,
+                                pith_status status, uint64_t off, const char *rule,
+                                const char *fmt, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 6, 7)))
+#endif
+    ;
+/* "permute", "scale (reserved)", "experimental", "unknown".  Static string. */
+const char *pith_transform_name(uint32_t id);
 /* Prove a permute: plane set, n set; fills index.  Passes over the index. */
 pith_status pith_permute_check(struct pith_transform *t, struct pith_error *err);
-/* permute.2: every number once.  Allocates n bits; PITH_E_MEMORY possible. */
+/* permute.2 (every number once) and the plane's padding.  Allocates n bits: PITH_E_MEMORY. */
 pith_status pith_permute_verify(const struct pith_transform *t, struct pith_error *err);
 
 /* ---- packing: from plain arrays to planes; used by convert and tests ---- */
@@ -145,6 +184,18 @@ struct pith_packed_term {
 	struct pith_packed_plane plane[PITH_MAX_PLANES];
 };
 void pith_packed_free(struct pith_packed_term *t); /* frees planes, zeroes *t */
+/*
+ * Bind a packed term as if it came from a file; 'out' borrows its planes.  For kernels' tests
+ * and for convert, which measures what it packed.
+ */
+pith_status pith_packed_bind(const struct pith_packed_term *packed, size_t m, size_t n,
+                             struct pith_term *out, struct pith_error *err);
+/*
+ * For pack functions: append a zeroed plane of 'content_nbytes' rounded up to 64 to 'out';
+ * its data is aligned to 64.  PITH_E_MEMORY.
+ */
+pith_status pith_packed_add(struct pith_packed_term *out, uint32_t role, uint32_t layout,
+                            uint32_t dtype, uint64_t content_nbytes, struct pith_error *err);
 
 /*
  * Pack a dense matrix.  values: [m, n] f32, rounded to 'dtype' (nearest even; exact when
@@ -152,6 +203,10 @@ void pith_packed_free(struct pith_packed_term *t); /* frees planes, zeroes *t */
  */
 pith_status pith_dense_pack(const float *values, size_t m, size_t n, uint32_t dtype,
                             struct pith_packed_term *out, struct pith_error *err);
+
+/* The same from values that are of 'dtype' already: copied bit for bit (little-endian). */
+pith_status pith_dense_pack_bytes(const void *values, size_t m, size_t n, uint32_t dtype,
+                                  struct pith_packed_term *out, struct pith_error *err);
 
 /* What an affine term is made of, in plain row-major arrays. */
 struct pith_affine_source {

@@ -1,0 +1,15 @@
+/*
+ * The dense kind: the row of the table of kinds.  Spec: spec/terms/dense.md.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PITH_FORMAT_TERM_DENSE_H
+#define PITH_FORMAT_TERM_DENSE_H
+
+#include "term.h"
+
+pith_status pith_dense_check(struct pith_term *t, struct pith_error *err);
+pith_status pith_dense_verify(const struct pith_term *t, struct pith_error *err);
+void pith_dense_unpack_rows(const struct pith_term *t, size_t row, size_t count, float *out);
+
+#endif
