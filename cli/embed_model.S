@@ -1,0 +1,13 @@
+/*
+ * The embedded model: whatever default.pith the assembler finds first (the Makefile
+ * gives the folder); an empty one means none.  SPDX-License-Identifier: Apache-2.0
+ */
+	.section .rodata
+	.balign 64
+	.globl pith_default_model_start
+	.globl pith_default_model_end
+pith_default_model_start:
+	.incbin "default.pith"
+pith_default_model_end:
+	.byte 0
+	.section .note.GNU-stack,"",%progbits
