@@ -189,22 +189,28 @@ static uint32_t vocab_id(const struct import *im, const char *string)
 	return id ? (uint32_t)json_integer_value(id) : PITH_TOKEN_NONE;
 }
 
-/* The two names of a merge, "a b" or ["a", "b"], NUL-terminated one after the other in im->pair. */
-static pith_status read_pair(struct import *im, const json_t *merge, const char **left, const char **right)
+/* Look up left, right and both joined.  im->pair has room for them and two more bytes. */
+static bool resolve_merge(const struct import *im, const char *left, size_t left_nbytes, const char *right,
+                          struct tokenizer_merge *m)
 {
-	const char *a = json_string_value(merge);
-	const char *b = a ? strchr(a, ' ') : NULL;
-	size_t a_nbytes = b ? (size_t)(b - a) : 0;
-	if (b) {
-		b++;
-	} else if (json_array_size(merge) == 2) {
-		a = json_string_value(json_array_get(merge, 0));
-		b = json_string_value(json_array_get(merge, 1));
-		a_nbytes = a ? strlen(a) : 0;
-	}
-	if (!a || !b)
-		return corrupt(im, "a merge is not a pair of tokens", a ? a : "");
-	size_t need = a_nbytes + strlen(b) + 2;
+	memcpy(im->pair, left, left_nbytes);
+	im->pair[left_nbytes] = '\0';
+	m->left = vocab_id(im, im->pair);
+	m->right = vocab_id(im, right);
+	memcpy(im->pair + left_nbytes, right, strlen(right) + 1);
+	m->merged = vocab_id(im, im->pair);
+	return m->left != PITH_TOKEN_NONE && m->right != PITH_TOKEN_NONE && m->merged != PITH_TOKEN_NONE;
+}
+
+/* "a b" or ["a", "b"].  Names with spaces make the first form ambiguous: the first cut that works. */
+static pith_status import_merge(struct import *im, const json_t *json, struct tokenizer_merge *m)
+{
+	const char *text = json_string_value(json);
+	const char *left = text ? text : json_string_value(json_array_get(json, 0));
+	const char *right = text ? strchr(text, ' ') : json_string_value(json_array_get(json, 1));
+	if (!left || !right || (!text && json_array_size(json) != 2))
+		return corrupt(im, "a merge is not a pair of tokens", left ? left : "");
+	size_t need = strlen(left) + strlen(right) + 2;
 	if (need > im->pair_cap) {
 		char *grown = realloc(im->pair, 2 * need);
 		if (!grown)
@@ -212,12 +218,12 @@ static pith_status read_pair(struct import *im, const json_t *merge, const char 
 		im->pair = grown;
 		im->pair_cap = 2 * need;
 	}
-	memcpy(im->pair, a, a_nbytes);
-	im->pair[a_nbytes] = '\0';
-	memcpy(im->pair + a_nbytes + 1, b, strlen(b) + 1);
-	*left = im->pair;
-	*right = im->pair + a_nbytes + 1;
-	return PITH_OK;
+	if (!text && resolve_merge(im, left, strlen(left), right, m))
+		return PITH_OK;
+	for (; text && right; right = strchr(right + 1, ' '))
+		if (resolve_merge(im, left, (size_t)(right - left), right + 1, m))
+			return PITH_OK;
+	return corrupt(im, "a merge names a token that the vocabulary lacks", left);
 }
 
 static pith_status import_merges(struct import *im)
@@ -229,19 +235,9 @@ static pith_status import_merges(struct import *im)
 	im->parts.merges = calloc(count + 1, sizeof(*im->parts.merges));
 	if (!im->parts.merges)
 		return no_memory(im);
-	for (size_t i = 0; i < count; i++) {
-		const char *left = "", *right = "";
-		struct tokenizer_merge m;
-		PITH_TRY(read_pair(im, json_array_get(merges, i), &left, &right));
-		m.left = vocab_id(im, left);
-		m.right = vocab_id(im, right);
-		/* both names end where the other begins: join them in place */
-		memmove(im->pair + strlen(left), right, strlen(right) + 1);
-		m.merged = vocab_id(im, im->pair);
-		if (m.left == PITH_TOKEN_NONE || m.right == PITH_TOKEN_NONE || m.merged == PITH_TOKEN_NONE)
-			return corrupt(im, "a merge names a token that the vocabulary lacks", im->pair);
-		im->parts.merges[im->parts.merge_count++] = m;
-	}
+	for (; im->parts.merge_count < count; im->parts.merge_count++)
+		PITH_TRY(import_merge(im, json_array_get(merges, im->parts.merge_count),
+		                      &im->parts.merges[im->parts.merge_count]));
 	return PITH_OK;
 }
 
@@ -395,9 +391,11 @@ static pith_status check_model(struct import *im)
 {
 	static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
 	const char *type = json_string_at(im->model, "type");
-	/* files of before 2020 have no type; merges tell */
-	if (type ? strcmp(type, "BPE") != 0 : !json_object_get(im->model, "merges"))
-		return unsupported(im, "model type", type ? type : "(none)");
+	/* older files have no type: merges tell BPE, and a vocabulary of pairs is Unigram's */
+	if (!type)
+		type = json_object_get(im->model, "merges") ? "BPE" : json_is_array(im->vocab) ? "Unigram" : "(none)";
+	if (strcmp(type, "BPE") != 0)
+		return unsupported(im, "model type", type);
 	if (!json_is_object(im->vocab))
 		return corrupt(im, "model.vocab is missing", "no object");
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(affixes); i++) {

@@ -97,8 +97,8 @@ enum pith_encode_flags {
  * Time is linear in 'nbytes' but for a logarithm in the longest word; allocates only for
  * words above 64 bytes and for normalization, and frees that before it returns.  Returns
  * PITH_E_LIMIT (also for nbytes > PITH_ENCODE_MAX_NBYTES; *ids_count is then 0),
- * PITH_E_ARGUMENT, PITH_E_MEMORY, PITH_E_UNSUPPORTED (PITH_ENCODE_EXACT, and the vocabulary
- * lacks a byte: is_lossless is false), PITH_E_CORRUPT (a table of the blob is damaged).
+ * PITH_E_ARGUMENT, PITH_E_MEMORY, PITH_E_UNSUPPORTED (PITH_ENCODE_EXACT, and a byte of the
+ * text has no token: never if is_lossless), PITH_E_CORRUPT (a table of the blob is damaged).
  */
 pith_status pith_tokenizer_encode(const struct pith_tokenizer *t, const char *text, size_t nbytes,
                                   unsigned flags, uint32_t *ids, size_t ids_cap, size_t *ids_count,

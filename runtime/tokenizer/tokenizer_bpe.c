@@ -46,50 +46,63 @@ static pith_status put_ids(const struct pith_tokenizer *t, uint32_t id, struct t
 
 /* ---- Units ------------------------------------------------------------------------- */
 
-/* Append to ids: [*count], leaving out unknown bytes and fusing unknown characters. */
-static void put_unit(const struct pith_tokenizer *t, uint32_t id, uint32_t *ids, size_t *count)
+/* The units of a word so far.  'lost': some byte had no token and is gone or unknown. */
+struct unit_list {
+	uint32_t *ids;
+	size_t count;
+	bool lost;
+};
+
+/* Append, leaving out unknown bytes and fusing unknown characters. */
+static void put_unit(const struct pith_tokenizer *t, uint32_t id, struct unit_list *list)
 {
-	if (id == PITH_TOKEN_NONE)
+	if (id == PITH_TOKEN_NONE) {
+		list->lost = true;
 		id = t->h.unk_id;
-	if (id == PITH_TOKEN_NONE)
-		return;
-	if (id == t->h.unk_id && t->h.flags & TOKENIZER_FUSE_UNK && *count > 0 && ids[*count - 1] == id)
-		return;
-	ids[(*count)++] = id;
+		if (id == PITH_TOKEN_NONE)
+			return;
+		if (t->h.flags & TOKENIZER_FUSE_UNK && list->count > 0 && list->ids[list->count - 1] == id)
+			return;
+	}
+	list->ids[list->count++] = id;
 }
 
 /* One character from U+0080 up of kind 1: its token, its bytes' tokens or one unknown. */
 static void put_character(const struct pith_tokenizer *t, const uint8_t *bytes, size_t nbytes,
-                          uint32_t *ids, size_t *count)
+                          struct unit_list *list)
 {
 	uint32_t id = tokenizer_find_text(t, bytes, nbytes);
 	bool has_bytes = true;
 	for (size_t i = 0; i < nbytes; i++)
 		has_bytes = has_bytes && tokenizer_byte_id(t, bytes[i]) != PITH_TOKEN_NONE;
 	if (id != PITH_TOKEN_NONE || !has_bytes) {
-		put_unit(t, id, ids, count);
+		put_unit(t, id, list);
 		return;
 	}
 	for (size_t i = 0; i < nbytes; i++)
-		put_unit(t, tokenizer_byte_id(t, bytes[i]), ids, count);
+		put_unit(t, tokenizer_byte_id(t, bytes[i]), list);
 }
 
-/* The units of a word, at most one per byte.  ids: [nbytes]. */
-static size_t split_units(const struct pith_tokenizer *t, const uint8_t *bytes, size_t nbytes,
-                          uint32_t *ids)
+/* The units of a word, at most one per byte.  ids: [nbytes]; their number in *count. */
+static pith_status split_units(const struct pith_tokenizer *t, const uint8_t *bytes, size_t nbytes,
+                               bool exact, uint32_t *ids, size_t *count, struct pith_error *err)
 {
-	size_t count = 0;
+	struct unit_list list = {.ids = ids};
 	for (size_t pos = 0; pos < nbytes;) {
 		if (t->h.kind == TOKENIZER_BYTE_LEVEL || bytes[pos] < 0x80) {
-			put_unit(t, tokenizer_byte_id(t, bytes[pos]), ids, &count);
+			put_unit(t, tokenizer_byte_id(t, bytes[pos]), &list);
 			pos++;
 			continue;
 		}
 		struct unicode_char c = utf8_char(bytes + pos, nbytes - pos);
-		put_character(t, bytes + pos, c.nbytes, ids, &count);
+		put_character(t, bytes + pos, c.nbytes, &list);
 		pos += c.nbytes;
 	}
-	return count;
+	*count = list.count;
+	if (exact && list.lost)
+		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
+		                 "the vocabulary has no token for some byte, so it cannot encode this exactly");
+	return PITH_OK;
 }
 
 /* ---- Short words ------------------------------------------------------------------- */
@@ -227,19 +240,16 @@ pith_status bpe_encode_word(const struct pith_tokenizer *t, const uint8_t *bytes
 		if (id != PITH_TOKEN_NONE && tokenizer_token_flags(t, id) & TOKEN_DIRECT)
 			return put_ids(t, id, sink, err);
 	}
-	if (exact && !t->lossless)
-		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
-		                 "this vocabulary has no token for some bytes, so it cannot encode exactly");
+	size_t count = 0;
 	if (nbytes <= SHORT_UNITS) {
-		uint32_t ids[SHORT_UNITS];
-		return merge_short(t, ids, split_units(t, bytes, nbytes, ids), sink, err);
+		uint32_t short_ids[SHORT_UNITS];
+		PITH_TRY(split_units(t, bytes, nbytes, exact, short_ids, &count, err));
+		return merge_short(t, short_ids, count, sink, err);
 	}
 	PITH_TRY(reserve(scratch, nbytes, err));
 	uint64_t *heap = scratch->memory;
 	struct unit *units = (struct unit *)(void *)(heap + 3 * nbytes);
 	uint32_t *ids = (uint32_t *)(void *)(units + nbytes);
-	size_t count = split_units(t, bytes, nbytes, ids);
-	if (count == 0)
-		return PITH_OK;
-	return merge_long(t, ids, count, heap, units, sink, err);
+	PITH_TRY(split_units(t, bytes, nbytes, exact, ids, &count, err));
+	return count == 0 ? PITH_OK : merge_long(t, ids, count, heap, units, sink, err);
 }
