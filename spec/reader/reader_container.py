@@ -180,7 +180,7 @@ class PithFile:
 		if section.encoding == 0:
 			return stored[:section.nbytes]
 		raw = zstd_decompress(stored[:section.nbytes], section.raw_nbytes)
-		need(raw is not None, "container.11", f"{name}: zstd data does not decode", section.off)
+		need(raw is not None, "container.21", f"{name}: not one zstd frame of raw_nbytes", section.off)
 		return raw
 
 	def text(self, off, nbytes, rule):
@@ -355,8 +355,7 @@ def need_ours(data):
 	"""container.1 and container.2."""
 	if data[:8] != MAGIC:
 		raise Fault("container.1", "not a Pith file", 0, "not-ours")
-	need(len(data) >= 64, "container.2", "the preamble is cut", len(data))
+	need(len(data) >= DATA_OFF, "container.2", "the file ends inside its header", len(data))
 	need(xxh3_64(data[:56]) == u64(data, 56), "container.2", "preamble_xxh3", 56)
 	need(u32(data, 8) == 512 and not any(data[12:56]) and not any(data[64:512]), "container.2",
 	     "the preamble's fields", 8)
-	need(len(data) >= DATA_OFF, "container.6", "the file ends inside the header", len(data))

@@ -153,7 +153,7 @@ class Verifier:
 			need(not any(file.data[end:header.file_nbytes]), "container.20", "a gap is not 0", end)
 
 	def check_identity(self):
-		need(model_identity(self.file) == self.file.header.model_identity, "container.21",
+		need(model_identity(self.file) == self.file.header.model_identity, "container.22",
 		     "model_identity is not that of the content", 512)
 
 
