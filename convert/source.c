@@ -240,12 +240,12 @@ static pith_status open_single(struct source *src, const char *path, const char 
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
-		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%.100s: %s", path, strerror(errno));
+		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
 	uint8_t head[HEAD_NBYTES] = {0};
 	ssize_t got = pread(fd, head, sizeof(head), 0);
 	close(fd);
 	if (got < 0)
-		return pith_fail(err, PITH_E_IO, 0, NULL, "%.100s: %s", path, strerror(errno));
+		return pith_fail(err, PITH_E_IO, 0, NULL, "%s", strerror(errno));
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(source_containers); i++) {
 		const struct source_container *c = &source_containers[i];
 		if (c->is_file && c->is_file(path, head))
@@ -260,8 +260,7 @@ static pith_status open_source(struct source *src, const char *path, struct pith
 {
 	struct stat st;
 	if (stat(path, &st) != 0)
-		return pith_fail(err, errno == ENOENT ? PITH_E_NOT_FOUND : PITH_E_IO, PITH_NO_OFF, NULL,
-		                 "%.150s: %s", path, strerror(errno));
+		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
 	size_t nbytes = strlen(path);
 	src->folder = malloc(nbytes + 2);
 	if (!src->folder)

@@ -64,8 +64,8 @@ struct source {
 
 /*
  * Open a checkpoint: a folder in the form of Hugging Face, or one file of tensors whose
- * config.json lies beside it.  PITH_E_NOT_FOUND, PITH_E_UNSUPPORTED (what was found and what is
- * supported are named), PITH_E_CORRUPT, PITH_E_LIMIT, PITH_E_IO, PITH_E_MEMORY.
+ * config.json lies beside it.  PITH_E_UNSUPPORTED (what was found and what is supported are
+ * named), PITH_E_CORRUPT, PITH_E_LIMIT, PITH_E_IO, PITH_E_MEMORY.
  */
 pith_status source_open(const char *path, struct source **out, struct pith_error *err);
 void source_close(struct source *src); /* accepts NULL */
