@@ -1,0 +1,320 @@
+/*
+ * Binding a weight and running it: the sum of its terms, in file order, over row tiles
+ * that the executor shares out.  Kinds differ only in their kernel function.  Spec: spec/weight.md,
+ * spec/numerics.md 2 and 4.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "linear.h"
+
+#include "parallel.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define MAX_JOBS 4u
+/* Rows of one pass of pith_linear_apply: bounds its work memory. */
+#define APPLY_ROWS 64u
+
+/* ---- inputs ---- */
+
+/* Rows whose distance is a multiple of the cache's way size would evict each other. */
+static size_t unalias(size_t stride, size_t value_nbytes)
+{
+	return stride * value_nbytes % 1024 == 0 ? stride + 64 / value_nbytes : stride;
+}
+
+void pith_input_layout(struct pith_input *input, struct pith_arena *arena, size_t row_cap,
+                       size_t n_cap)
+{
+	*input = (struct pith_input){.row_cap = row_cap, .n_cap = n_cap};
+	if (n_cap == 0 || row_cap == 0)
+		return;
+	input->ldx = unalias(pith_act_ldx(n_cap), sizeof(float));
+	input->ldq = unalias(pith_round_up(n_cap, 64), 1);
+	input->lds = input->ldq / PITH_ACT_GROUP;
+	input->x = pith_arena_take(arena, row_cap, input->ldx, sizeof(float));
+	input->q = pith_arena_take(arena, row_cap, input->ldq, 1);
+	input->scale = pith_arena_take(arena, row_cap, input->lds, sizeof(float));
+	input->sum = pith_arena_take(arena, row_cap, 2 * input->lds, sizeof(int32_t));
+}
+
+void pith_input_begin(struct pith_input *input, size_t k, size_t n)
+{
+	if (n < input->n) {
+		for (size_t r = 0; r < input->row_cap; r++) {
+			memset(input->x + r * input->ldx + n, 0, (input->n - n) * sizeof(float));
+			memset(input->q + r * input->ldq, 0, input->ldq);
+		}
+	}
+	input->n = n;
+	input->k = k;
+	input->quantized = false;
+}
+
+struct quantize_task {
+	struct pith_linear_runner *runner;
+	struct pith_input *input;
+};
+
+static void quantize_rows(void *arg, size_t begin, size_t end)
+{
+	const struct quantize_task *t = arg;
+	struct pith_input *in = t->input;
+	for (size_t r = begin; r < end; r++) {
+		if (!t->runner->kernels->quantize(in->x + r * in->ldx, in->n, in->q + r * in->ldq,
+		                                  in->scale + r * in->lds, in->sum + r * 2 * in->lds))
+			atomic_store_explicit(&t->runner->not_finite, true, memory_order_relaxed);
+	}
+}
+
+static void quantize_input(struct pith_linear_runner *runner, struct pith_input *input)
+{
+	if (input->quantized)
+		return;
+	struct quantize_task task = {runner, input};
+	pith_parallel(runner->executor, input->k, input->n / 4, quantize_rows, &task);
+	input->quantized = true;
+}
+
+struct permute_task {
+	const struct pith_linear *linear;
+	const struct pith_input *from;
+	struct pith_input *to;
+};
+
+static void permute_rows(void *arg, size_t begin, size_t end)
+{
+	const struct permute_task *t = arg;
+	for (size_t r = begin; r < end; r++) {
+		const float *x = t->from->x + r * t->from->ldx;
+		float *y = t->to->x + r * t->to->ldx;
+		for (size_t j = 0; j < t->linear->n; j++)
+			y[j] = x[load_le32(t->linear->permute + 4 * j)];
+	}
+}
+
+/* ---- products ---- */
+
+struct product_task {
+	struct pith_act act;
+	const struct pith_linear_job *jobs;
+	size_t job_count;
+};
+
+/* Items are row tiles, those of the first job first. */
+static void multiply_tiles(void *arg, size_t begin, size_t end)
+{
+	const struct product_task *p = arg;
+	for (size_t i = 0; i < p->job_count && end > 0; i++) {
+		const struct pith_linear_job *job = &p->jobs[i];
+		const struct pith_linear *w = job->linear;
+		size_t stop = end < w->tiles ? end : w->tiles;
+		for (size_t t = 0; t < w->term_count && begin < stop; t++)
+			w->kernels->apply[w->terms[t].kind->id](&w->terms[t], &p->act, begin, stop, t > 0,
+			                                        job->y, job->ldy);
+		begin = begin > w->tiles ? begin - w->tiles : 0;
+		end = end > w->tiles ? end - w->tiles : 0;
+	}
+}
+
+static struct pith_act act_of(const struct pith_input *in)
+{
+	return (struct pith_act){.k = in->k, .n = in->n, .x = in->x, .ldx = in->ldx, .q = in->q,
+	                         .ldq = in->ldq, .scale = in->scale, .lds = in->lds, .sum = in->sum};
+}
+
+/* The input as 'linear' reads it: permuted and quantized where it asks for that. */
+static struct pith_input *prepare(struct pith_linear_runner *runner, struct pith_input *input,
+                                  const struct pith_linear *linear)
+{
+	if (linear->permute != NULL) {
+		struct permute_task task = {linear, input, &runner->permuted};
+		pith_input_begin(&runner->permuted, input->k, input->n);
+		pith_parallel(runner->executor, input->k, input->n, permute_rows, &task);
+		input = &runner->permuted;
+	}
+	if (linear->integer)
+		quantize_input(runner, input);
+	return input;
+}
+
+/* Jobs that read one prepared input. */
+static void multiply(struct pith_linear_runner *runner, const struct pith_input *in,
+                     const struct pith_linear_job *jobs, size_t count)
+{
+	struct product_task task = {.act = act_of(in), .jobs = jobs, .job_count = count};
+	size_t tiles = 0, work = 0;
+	for (size_t i = 0; i < count; i++) {
+		tiles += jobs[i].linear->tiles;
+		work = jobs[i].linear->tile_work > work ? jobs[i].linear->tile_work : work;
+	}
+	pith_parallel(runner->executor, tiles, work * in->k, multiply_tiles, &task);
+}
+
+void pith_linear_run(struct pith_linear_runner *runner, struct pith_input *input,
+                     const struct pith_linear_job *jobs, size_t count)
+{
+	struct pith_linear_job plain[MAX_JOBS];
+	size_t plain_count = 0;
+	assert(count <= MAX_JOBS);
+	for (size_t i = 0; i < count; i++) {
+		const struct pith_input *prepared = prepare(runner, input, jobs[i].linear);
+		if (prepared == input)
+			plain[plain_count++] = jobs[i];
+		else
+			multiply(runner, prepared, &jobs[i], 1);
+	}
+	if (plain_count > 0)
+		multiply(runner, input, plain, plain_count);
+}
+
+void pith_linear_run_tile(struct pith_linear_runner *runner, struct pith_input *input,
+                          const struct pith_linear *linear, size_t tile, float *y)
+{
+	struct pith_linear_job job = {linear, y, linear->tiles * PITH_TILE_ROWS};
+	const struct pith_input *prepared = prepare(runner, input, linear);
+	struct product_task task = {.act = act_of(prepared), .jobs = &job, .job_count = 1};
+	multiply_tiles(&task, tile, tile + 1);
+}
+
+void pith_linear_row(const struct pith_linear *linear, size_t row, float *out, float *scratch)
+{
+	size_t n = linear->n;
+	float *sum = linear->permute != NULL ? scratch : out;
+	float *part = linear->permute != NULL ? out : scratch;
+	for (size_t t = 0; t < linear->term_count; t++) {
+		const struct pith_term *term = &linear->terms[t];
+		term->kind->unpack_rows(term, row, 1, t == 0 ? sum : part);
+		if (t > 0)
+			linear->kernels->add(sum, part, n);
+	}
+	if (linear->permute == NULL)
+		return;
+	// spec permute: "W[i][index[j]] = W'[i][j]"
+	for (size_t j = 0; j < n; j++)
+		out[load_le32(linear->permute + 4 * j)] = sum[j];
+}
+
+/* ---- binding ---- */
+
+/* About the reference machine's speed: integer kinds go four times faster than float ones. */
+static size_t estimate_tile_work(const struct pith_linear *w)
+{
+	return w->n * PITH_TILE_ROWS / (w->integer ? 64 : 16) + 1;
+}
+
+static pith_status bind_terms(struct pith_linear *w, struct pith_error *err)
+{
+	const struct pith_weight *weight = &w->weight;
+	for (size_t t = 0; t < w->term_count; t++) {
+		struct pith_term *term = &w->terms[t];
+		PITH_TRY(pith_weight_term(weight, t, term, err));
+		if (term->kind->id >= PITH_KERNEL_KINDS || w->kernels->apply[term->kind->id] == NULL)
+			return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, "weight.1",
+			                 "no kernel for kind %s", term->kind->name);
+		w->integer = w->integer || term->kind->integer;
+		for (size_t p = 0; p < term->plane_count; p++)
+			w->nbytes += term->plane[p].nbytes;
+	}
+	for (size_t i = 0; i < weight->transform_count; i++) {
+		struct pith_transform transform;
+		PITH_TRY(pith_weight_transform(weight, i, &transform, err));
+		// spec weight.4: "Each transform kind occurs at most once in a weight."
+		if (transform.kind != PITH_TRANSFORM_PERMUTE || w->permute != NULL)
+			return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, "weight.4",
+			                 "transform kind %u cannot be run", transform.kind);
+		w->permute = transform.index;
+		w->nbytes += transform.plane.nbytes;
+	}
+	w->tile_work = estimate_tile_work(w);
+	return PITH_OK;
+}
+
+pith_status pith_linear_bind(const struct pith_weight *weight, const struct pith_kernels *kernels,
+                             bool verify, struct pith_linear **out, struct pith_error *err)
+{
+	*out = NULL;
+	struct pith_linear *w = calloc(1, sizeof(*w) + weight->term_count * sizeof(w->terms[0]));
+	if (w == NULL)
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to bind a weight");
+	w->kernels = kernels;
+	w->weight = *weight;
+	w->m = weight->m;
+	w->n = weight->n;
+	w->tiles = pith_round_up(weight->m, PITH_TILE_ROWS) / PITH_TILE_ROWS;
+	w->term_count = weight->term_count;
+	pith_status status = verify ? pith_weight_verify(weight, err) : PITH_OK;
+	if (status == PITH_OK)
+		status = bind_terms(w, err);
+	if (status == PITH_OK && verify && weight->rank == 2)
+		status = pith_linear_canary_check(w, err);
+	if (status != PITH_OK) {
+		free(w);
+		return status;
+	}
+	*out = w;
+	return PITH_OK;
+}
+
+/* ---- public ---- */
+
+pith_status pith_linear_new(const struct pith_weight *weight, const struct pith_model_options *options,
+                            struct pith_linear **out, struct pith_error *err)
+{
+	const struct pith_kernels *kernels;
+	*out = NULL;
+	PITH_TRY(pith_kernels_select(options != NULL ? options->kernels : NULL, &kernels, err));
+	return pith_linear_bind(weight, kernels, options == NULL || !options->no_verify, out, err);
+}
+
+void pith_linear_free(struct pith_linear *linear)
+{
+	free(linear);
+}
+
+pith_status pith_workspace_new(struct pith_workspace *ws, const struct pith_linear *linear, size_t rows,
+                               const struct pith_executor *executor, struct pith_error *err)
+{
+	*ws = (struct pith_workspace){0};
+	struct pith_arena arena = {0};
+	for (int pass = 0; pass < 2; pass++) {
+		pith_input_layout(&ws->input, &arena, rows, linear->n);
+		pith_input_layout(&ws->runner.permuted, &arena, linear->permute != NULL ? rows : 0,
+		                  linear->n);
+		ws->y = pith_arena_take(&arena, rows, linear->tiles * PITH_TILE_ROWS, sizeof(float));
+		if (pass == 0) {
+			ws->memory = arena.overflow ? NULL : calloc(1, arena.used + PITH_ARENA_ALIGN);
+			if (ws->memory == NULL)
+				return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
+				                 "no memory for %zu rows of input", rows);
+			arena = (struct pith_arena){.base = pith_arena_align(ws->memory)};
+		}
+	}
+	ws->runner.kernels = linear->kernels;
+	ws->runner.executor = executor;
+	return PITH_OK;
+}
+
+pith_status pith_linear_apply(const struct pith_linear *linear, const float *x, size_t k, float *y,
+                              const struct pith_executor *executor, struct pith_error *err)
+{
+	size_t m = linear->m, n = linear->n, ldy = linear->tiles * PITH_TILE_ROWS;
+	size_t rows = k < APPLY_ROWS ? k : APPLY_ROWS;
+	struct pith_workspace ws;
+	if (k == 0)
+		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL, "no rows of input");
+	PITH_TRY(pith_workspace_new(&ws, linear, rows, executor, err));
+	for (size_t done = 0; done < k; done += ws.input.k) {
+		pith_input_begin(&ws.input, k - done < rows ? k - done : rows, n);
+		for (size_t r = 0; r < ws.input.k; r++)
+			memcpy(ws.input.x + r * ws.input.ldx, x + (done + r) * n, n * sizeof(float));
+		pith_linear_run(&ws.runner, &ws.input, &(struct pith_linear_job){linear, ws.y, ldy}, 1);
+		for (size_t r = 0; r < ws.input.k; r++)
+			memcpy(y + (done + r) * m, ws.y + r * ldy, m * sizeof(float));
+	}
+	free(ws.memory);
+	if (atomic_load(&ws.runner.not_finite))
+		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "numerics", "the input is not finite");
+	return PITH_OK;
+}
