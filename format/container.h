@@ -89,6 +89,11 @@ void pith_arch_entry_encode(const struct pith_arch_entry *e, uint8_t p[PITH_ARCH
 pith_status pith_block_entry_decode(const uint8_t *p, uint64_t off, uint64_t index,
                                     uint64_t weight_count, struct pith_block_entry *out,
                                     struct pith_error *err);
+/* The rest of container.18: the blocks that entry 'e', number 'index', names by *_of. */
+pith_status pith_block_check_shared(const struct pith_block_entry *e,
+                                    const struct pith_block_entry *attention_of,
+                                    const struct pith_block_entry *ffn_of, uint64_t index,
+                                    uint64_t off, struct pith_error *err);
 void pith_block_entry_encode(const struct pith_block_entry *e, uint8_t p[PITH_BLCK_NBYTES]);
 
 /* container.19 */

@@ -346,6 +346,29 @@ pith_status pith_block_entry_decode(const uint8_t *p, uint64_t off, uint64_t ind
 	return PITH_OK;
 }
 
+pith_status pith_block_check_shared(const struct pith_block_entry *e,
+                                    const struct pith_block_entry *attention_of,
+                                    const struct pith_block_entry *ffn_of, uint64_t index,
+                                    uint64_t off, struct pith_error *err)
+{
+	// spec container.18: "with the branch, that block has it too, with the same shape and weights of its own"
+	bool attention_fits = (e->flags & PITH_BLOCK_ATTENTION) == 0 ||
+	                      ((attention_of->flags & PITH_BLOCK_ATTENTION) != 0 &&
+	                       attention_of->attention_of == e->attention_of &&
+	                       attention_of->head_count == e->head_count &&
+	                       attention_of->kv_head_count == e->kv_head_count &&
+	                       attention_of->head_dim == e->head_dim);
+	bool ffn_fits = (e->flags & PITH_BLOCK_FFN) == 0 ||
+	                ((ffn_of->flags & PITH_BLOCK_FFN) != 0 && ffn_of->ffn_of == e->ffn_of &&
+	                 ffn_of->ffn_count == e->ffn_count);
+	if (!attention_fits || !ffn_fits)
+		return pith_fail(err, PITH_E_CORRUPT, off, "container.18",
+		                 "block %llu: the block whose weights it uses has no such %s",
+		                 (unsigned long long)index,
+		                 attention_fits ? "feed-forward" : "attention");
+	return PITH_OK;
+}
+
 void pith_block_entry_encode(const struct pith_block_entry *e, uint8_t p[PITH_BLCK_NBYTES])
 {
 	memset(p, 0, PITH_BLCK_NBYTES);

@@ -29,6 +29,7 @@
 #define PITH_MAX_TRANSFORMS 4u
 #define PITH_MAX_PLANES 8u
 #define PITH_MAX_TRANSFORM_PLANES 4u
+#define PITH_MAX_BLOCKS ((uint64_t)1 << 20)
 #define PITH_MAX_NAME_NBYTES 255u
 #define PITH_MAX_DIM ((uint64_t)1 << 40)
 #define PITH_MAX_ELEMENTS ((uint64_t)1 << 48)
@@ -66,6 +67,7 @@ enum pith_feature_incompatible {
 
 enum pith_encoding { PITH_ENCODING_RAW = 0, PITH_ENCODING_ZSTD = 1 };
 enum { PITH_SECTION_MUST = 1u };
+enum { PITH_WEIGHT_FORWARD = 1u }; /* read by the forward pass */
 
 /* ---- spec/weight.md ---- */
 enum pith_kind {
