@@ -53,7 +53,7 @@ static inline enum unicode_class unicode_class_of(uint32_t cp)
 	if (cp >= UNICODE_CLASS_LIMIT)
 		return cp - 0xe0100u < 0xf0u ? UNICODE_MARK : UNICODE_OTHER;
 	uint32_t i = unicode_class_index[cp / UNICODE_CLASS_BLOCK] * UNICODE_CLASS_BLOCK + cp % UNICODE_CLASS_BLOCK;
-	return (enum unicode_class)(unicode_class_blocks[i / 2] >> 4 * (i % 2) & 15u);
+	return (enum unicode_class)((unsigned)unicode_class_blocks[i / 2] >> 4 * (i % 2) & 15u);
 }
 
 /* One character of text; a byte outside valid UTF-8 is one with cp = UNICODE_BAD. */
