@@ -80,12 +80,17 @@ static bool is_sound_merge(const struct pith_tokenizer *t, const uint32_t ids[3]
 		if (!bytes[i] || nbytes[i] == 0 || tokenizer_token_flags(t, ids[i]) & TOKEN_CONTROL)
 			return false;
 	}
-	if (nbytes[2] != nbytes[0] + nbytes[1] || memcmp(bytes[2], bytes[0], nbytes[0]) != 0 ||
-	    memcmp(bytes[2] + nbytes[0], bytes[1], nbytes[1]) != 0)
-		return false;
-	/* spec tokenizer.14: "With space-runs no merge joins a left token that ends in another byte" */
-	return t->h.pretokenizer != PRETOKENIZER_SPACE_RUNS || bytes[0][nbytes[0] - 1] == ' ' ||
-	       bytes[1][0] != ' ';
+	return nbytes[2] == nbytes[0] + nbytes[1] && memcmp(bytes[2], bytes[0], nbytes[0]) == 0 &&
+	       memcmp(bytes[2] + nbytes[0], bytes[1], nbytes[1]) == 0;
+}
+
+/* spec tokenizer.14: "With space-runs no merge joins a left token that ends in another byte" */
+static bool crosses_space(const struct pith_tokenizer *t, uint32_t left, uint32_t right)
+{
+	size_t left_nbytes, right_nbytes;
+	const uint8_t *l = pith_tokenizer_token_bytes(t, left, &left_nbytes);
+	const uint8_t *r = pith_tokenizer_token_bytes(t, right, &right_nbytes);
+	return t->h.pretokenizer == PRETOKENIZER_SPACE_RUNS && l[left_nbytes - 1] != ' ' && r[0] == ' ';
 }
 
 /* spec tokenizer.9: "ranks are 0 .. merge_count - 1, each once; a look-up finds each" */
@@ -104,6 +109,9 @@ static pith_status check_merges(const struct pith_tokenizer *t, uint8_t *seen, s
 			return pith_fail(err, PITH_E_CORRUPT, off, "tokenizer.9",
 			                 "merge of %u and %u (rank %u) into %u is not sound", left, right, rank,
 			                 ids[2]);
+		if (crosses_space(t, left, right))
+			return pith_fail(err, PITH_E_CORRUPT, off, "tokenizer.14",
+			                 "merge of %u and %u crosses a cut of space-runs", left, right);
 		seen[rank] = 1;
 		count++;
 	}
