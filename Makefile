@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 VERSION = 0.1.0
+SOVERSION = 0
 PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 FUZZ_SECONDS ?= 20
@@ -11,49 +12,136 @@ B ?= build
 PACKAGES = gcc make pkg-config libzstd-dev libxxhash-dev libarchive-dev libjansson-dev \
 	libcmocka-dev libpcre2-dev python3 python3-numpy xz-utils zstd
 
+# The embedded model: made from the checkpoint in the tree (models/README.md says how it was chosen).
+DEFAULT_SOURCE = models/books6m
+DEFAULT_SCHEME = rtn:bits=4,group=32
+
 # ---- sources: every .c of a folder, no lists ----
 PITH_DIRS = format loader
 RUN_DIRS = runtime runtime/kernels runtime/tokenizer runtime/text runtime/models
 DIRS = $(PITH_DIRS) $(RUN_DIRS) convert cli
-objects = $(patsubst %,$(B)/%.o,$(basename $(wildcard $(addsuffix /*.c,$(1)))))
+objects = $(patsubst %.c,$(B)/%.o,$(wildcard $(addsuffix /*.c,$(1))))
+PITH_OBJECTS = $(call objects,$(PITH_DIRS))
+RUN_OBJECTS = $(call objects,$(RUN_DIRS))
+HEADERS = format/pith_status.h loader/pith.h runtime/pithrun.h \
+	$(wildcard runtime/tokenizer/tokenizer.h runtime/text/text.h)
+TEST_SOURCES = $(shell grep -l '^int main' tests/*.c)
+TEST_PROGRAMS = $(TEST_SOURCES:%.c=$(B)/%)
+TEST_SCRIPTS = $(wildcard tests/test_*.sh tests/test_*.py)
+FUZZ_SOURCES = $(wildcard tests/fuzz_*.c)
+SUPPORT = $(patsubst %.c,$(B)/%.o,$(filter-out $(TEST_SOURCES) $(FUZZ_SOURCES),$(wildcard tests/*.c)))
+STATIC = $(B)/libpithtool.a $(B)/libpithrun.a $(B)/libpith.a
 
 # ---- flags: by folder and by suffix ----
 CFLAGS ?= -O2 -g
-WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wvla $(WERROR)
-FLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fPIC -pthread $(WARNINGS) \
-	$(addprefix -I,$(DIRS)) -Itests -MMD -MP $(SANITIZE)
-LIBS = -lzstd -lxxhash -larchive -ljansson -lm -pthread
-$(B)/runtime/kernels/%.o: FLAGS += -O3
-$(B)/runtime/kernels/%_avx2.o: FLAGS += -mavx2 -mfma -mf16c
-$(B)/runtime/kernels/%_avx512.o: FLAGS += -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl \
-	-mavx512dq -mavx512vnni
+FLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fPIC -pthread \
+	-Wall -Wextra -Wpedantic -Wconversion -Wvla $(WERROR) $(addprefix -I,$(DIRS)) -MMD -MP $(SANITIZE)
+PITH_LIBS = -lzstd -lxxhash -lm
+LIBS = $(PITH_LIBS) -larchive -ljansson -pthread
+ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
+ISA_avx2 = -mavx2 -mfma -mf16c
+ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+endif
+OWN_FLAGS = $(if $(findstring runtime/kernels/,$@),-O3) $(if $(findstring /tests/,$@),-Itests) \
+	$(foreach isa,avx2 avx512,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
+# A version script where the library has one.
+map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
+comma = ,
 
-.PHONY: all
-all: $(B)/libpith.a $(B)/libpithrun.a $(B)/libpithtool.a $(B)/pith
+.PHONY: all models
+all: $(STATIC) $(B)/libpith.so $(B)/libpithrun.so $(B)/pith
+models: $(B)/models/default.pith
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(FLAGS) -c -o $@ $<
+	$(CC) $(CFLAGS) $(FLAGS) $(OWN_FLAGS) -c -o $@ $<
 
-# Rebuild when compiler or flags change.
-$(B)/flags: FORCE
+$(B)/flags: FORCE # changes when compiler or flags do
 	@mkdir -p $(B)
 	@echo '$(CC) $(CFLAGS) $(FLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(FLAGS)' > $@
-.PHONY: FORCE
-FORCE:
 
-$(B)/libpith.a: $(call objects,$(PITH_DIRS))
-$(B)/libpithrun.a: $(call objects,$(RUN_DIRS))
+# ---- libraries ----
+$(B)/libpith.a: $(PITH_OBJECTS)
+$(B)/libpithrun.a: $(RUN_OBJECTS)
 $(B)/libpithtool.a: $(call objects,convert)
 $(B)/%.a:
 	rm -f $@
 	$(AR) rcs $@ $^
+$(B)/libpith.so: $(PITH_OBJECTS) $(wildcard loader/libpith.map)
+	$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libpith.so.$(SOVERSION) \
+		$(call map,loader/libpith.map) -o $@.$(SOVERSION) $(PITH_OBJECTS) $(PITH_LIBS)
+	ln -sf libpith.so.$(SOVERSION) $@
+$(B)/libpithrun.so: $(RUN_OBJECTS) $(B)/libpith.so $(wildcard runtime/libpithrun.map)
+	$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libpithrun.so.$(SOVERSION) \
+		$(call map,runtime/libpithrun.map) -o $@.$(SOVERSION) $(RUN_OBJECTS) \
+		-L$(B) -lpith $(PITH_LIBS) -pthread
+	ln -sf libpithrun.so.$(SOVERSION) $@
 
-$(B)/pith: $(call objects,cli) $(B)/libpithtool.a $(B)/libpithrun.a $(B)/libpith.a
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
+# ---- the command: built without a model first, which makes the model that is linked in ----
+$(B)/stage1/default.pith: $(B)/flags
+	@mkdir -p $(@D)
+	: > $@
+$(B)/models/default.pith: $(B)/stage1/pith $(wildcard $(DEFAULT_SOURCE)/*)
+	@mkdir -p $(@D)
+	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)'
+$(B)/stage1/embed_model.o: $(B)/stage1/default.pith
+$(B)/models/embed_model.o: $(B)/models/default.pith
+$(B)/stage1/embed_model.o $(B)/models/embed_model.o: cli/embed_model.S
+	$(CC) -c -Wa,-I$(@D) -o $@ $<
+$(B)/stage1/pith: $(B)/stage1/embed_model.o
+$(B)/pith: $(B)/models/embed_model.o
+$(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(STATIC) $(LIBS)
 
-.PHONY: clean
+# ---- tests ----
+$(TEST_PROGRAMS): %: %.o $(SUPPORT) $(STATIC)
+	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(SUPPORT) $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
+PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
+.PHONY: programs test test-run test-all asan fuzz fuzz-run
+programs: all $(TEST_PROGRAMS)
+test: packages
+	+$(MAKE) $(PARALLEL) programs
+	+$(MAKE) test-run
+test-run:
+	BUILD=$(B) PYTHON='$(PYTHON)' CC='$(CC)' sh tests/run.sh $(TEST_PROGRAMS) $(TEST_SCRIPTS)
+test-all: test asan fuzz
+asan: packages
+	+$(MAKE) $(PARALLEL) programs B=build-asan $(ASAN)
+	+PITH_SANITIZED=1 $(MAKE) test-run B=build-asan $(ASAN)
+ASAN = CFLAGS='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+fuzz:
+	+$(MAKE) fuzz-run B=build-fuzz CC=clang CFLAGS='-O1 -g' \
+		SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
+fuzz-run: $(FUZZ_SOURCES:%.c=$(B)/%)
+	for t in $^; do mkdir -p $$t.corpus; seeds=tests/seeds/$${t##*/}; [ -d $$seeds ] || seeds=; \
+		$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=$$t. $$t.corpus $$seeds || exit 1; done
+$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(SUPPORT) $(STATIC)
+	$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(SUPPORT) $(STATIC) $(LIBS)
+
+# ---- for users ----
+.PHONY: demo bench readme-tables install packages clean help FORCE
+demo: packages
+	+$(MAKE) $(PARALLEL) all
+	BUILD=$(B) sh bench/demo.sh
+bench: all
+	BUILD=$(B) PYTHON='$(PYTHON)' sh bench/run.sh
+readme-tables: all
+	BUILD=$(B) $(PYTHON) bench/readme_tables.py README.md
+install: all
+	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' VERSION=$(VERSION) BUILD=$(B) sh cli/install.sh $(HEADERS)
+packages:
+	@sh tests/packages.sh $(PACKAGES)
 clean:
 	rm -rf build build-asan build-fuzz
+help:
+	@echo 'all       libraries and the pith command, in $(B)/'
+	@echo 'demo      install packages, build, then show the main jobs on real input'
+	@echo 'test      install packages, build, run the tests (test-all: asan and fuzz too)'
+	@echo 'asan      the tests with address and undefined-behaviour sanitizers'
+	@echo 'fuzz      every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
+	@echo 'models    the embedded model, from $(DEFAULT_SOURCE)'
+	@echo 'bench     speed, open time, sizes;  readme-tables: rewrite the tables of README.md'
+	@echo 'install   into PREFIX=$(PREFIX) (DESTDIR respected);  clean: remove what was built'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
