@@ -18,7 +18,8 @@ static unsigned code_part(const uint8_t *lines, unsigned width, size_t row, size
 	size_t line = column / (4 * fields);
 	size_t field = column / 4 % fields;
 	unsigned byte = lines[line * 64 + 4 * row + column % 4];
-	return byte >> (field * width) & ((1u << width) - 1);
+	unsigned mask = (1u << width) - 1u;
+	return byte >> (field * width) & mask;
 }
 
 /* The code of 'row' and 'column' of one block. */
@@ -41,8 +42,10 @@ static int code_of(const uint8_t *block, unsigned bits, size_t row, size_t colum
 static float second_level_code(const uint8_t *masks, unsigned bits, size_t row)
 {
 	unsigned code = 0;
-	for (unsigned k = 0; k < bits; k++)
-		code |= (load_le16(masks + 2 * (size_t)k) >> row & 1u) << k;
+	for (unsigned k = 0; k < bits; k++) {
+		unsigned mask = load_le16(masks + 2 * (size_t)k);
+		code |= (mask >> row & 1u) << k;
+	}
 	return (float)code;
 }
 

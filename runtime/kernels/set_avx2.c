@@ -4,5 +4,25 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "sets.h"
+#include "sets_avx2.h"
 
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+static const struct pith_kernels kernels_avx2 = {
+	.name = "avx2",
+	.apply[PITH_KIND_DENSE] = pith_dense_apply_avx2,
+	.apply[PITH_KIND_AFFINE] = pith_affine_apply_avx2,
+	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_avx2,
+	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_avx2,
+	.quantize = pith_quantize_avx2,
+	.rmsnorm = pith_rmsnorm_avx2,
+	.silu_mul = pith_silu_mul_avx2,
+	.add = pith_add_avx2,
+	.rotate = pith_rotate_avx2,
+	.attention = pith_attention_avx2,
+	.exp_array = pith_exp_array_avx2,
+};
+
+const struct pith_kernels *pith_set_avx2(void) { return &kernels_avx2; }
+#else
 const struct pith_kernels *pith_set_avx2(void) { return NULL; }
+#endif

@@ -4,5 +4,25 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "sets.h"
+#include "sets_avx512.h"
 
+#if defined(__AVX512F__) && defined(__AVX512VNNI__)
+static const struct pith_kernels kernels_avx512 = {
+	.name = "avx512",
+	.apply[PITH_KIND_DENSE] = pith_dense_apply_avx512,
+	.apply[PITH_KIND_AFFINE] = pith_affine_apply_avx512,
+	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_avx512,
+	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_avx512,
+	.quantize = pith_quantize_avx512,
+	.rmsnorm = pith_rmsnorm_avx512,
+	.silu_mul = pith_silu_mul_avx512,
+	.add = pith_add_avx512,
+	.rotate = pith_rotate_avx512,
+	.attention = pith_attention_avx512,
+	.exp_array = pith_exp_array_avx512,
+};
+
+const struct pith_kernels *pith_set_avx512(void) { return &kernels_avx512; }
+#else
 const struct pith_kernels *pith_set_avx512(void) { return NULL; }
+#endif

@@ -1,0 +1,275 @@
+/*
+ * The kind affine on vector lanes; agrees with kern_affine.c bit for bit.  Lanes are
+ * rows, so each adds up its own row in ascending columns and no order changes.
+ *
+ * Parameters: a lanes_<isa>.h included before (LANE_WIDTH rows at a time, 16 = LANE_WIDTH *
+ * LANE_PARTS).  Per (tile, block of 32 columns) the codes are decoded once into eight
+ * vectors and used for all tokens of a batch.  One body, inlined for every number of bits, for integer
+ * and real zero-points, runs of 16 and 32 columns and for one or many tokens.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kern_reference.h"
+
+/* Tokens that share a decoded block; their accumulators stay in the first-level cache. */
+#define AFFINE_BATCH 32u
+#define AFFINE_VECTORS 8u /* of 4 columns in a block */
+
+/*
+ * Move the field that starts at bit 'from' of every byte to bit 'to'; bits around it are left for
+ * the mask.  from + width <= 8, so what a 16-bit shift brings in from the other byte misses it.
+ */
+LANE_INLINE vi move_field(vi v, unsigned from, unsigned to)
+{
+	switch ((int)from - (int)to) {
+	case -6: return LANE_SHIFT_LEFT(v, 6);
+	case -5: return LANE_SHIFT_LEFT(v, 5);
+	case -4: return LANE_SHIFT_LEFT(v, 4);
+	case -3: return LANE_SHIFT_LEFT(v, 3);
+	case -2: return LANE_SHIFT_LEFT(v, 2);
+	case -1: return LANE_SHIFT_LEFT(v, 1);
+	case 1: return LANE_SHIFT_RIGHT(v, 1);
+	case 2: return LANE_SHIFT_RIGHT(v, 2);
+	case 3: return LANE_SHIFT_RIGHT(v, 3);
+	case 4: return LANE_SHIFT_RIGHT(v, 4);
+	case 5: return LANE_SHIFT_RIGHT(v, 5);
+	case 6: return LANE_SHIFT_RIGHT(v, 6);
+	case 7: return LANE_SHIFT_RIGHT(v, 7);
+	default: return v;
+	}
+}
+
+/* OR the part of 'width' bits (4, 2 or 1), stored from 'lines' on, into the codes at bit 'to'. */
+LANE_INLINE void decode_part(const uint8_t *lines, unsigned width, unsigned to,
+                             vi code[AFFINE_VECTORS])
+{
+	const unsigned fields = 8 / width; /* vectors that one line holds */
+	const vi mask = vi_set1_u8(((1u << width) - 1u) << to);
+	for (unsigned l = 0; l < width; l++) {
+		vi line = vi_load(lines + (size_t)64 * l);
+		for (unsigned f = 0; f < fields; f++) {
+			unsigned i = l * fields + f;
+			vi moved = move_field(line, f * width, to);
+			code[i] = to == 0 ? vi_and(moved, mask) : vi_or_and(code[i], moved, mask);
+		}
+	}
+}
+
+/* Codes of one block, rows of vector 'part': code[i] holds columns 4 i .. 4 i + 3. */
+LANE_INLINE void decode_block(const uint8_t *block, unsigned bits, size_t part,
+                              vi code[AFFINE_VECTORS])
+{
+	const uint8_t *lines = block + part * 4 * LANE_WIDTH;
+	unsigned to = 0;
+	if (bits == 8) {
+		for (unsigned i = 0; i < AFFINE_VECTORS; i++)
+			code[i] = vi_load(lines + (size_t)64 * i);
+		return;
+	}
+	if (bits & 4) {
+		decode_part(lines, 4, 0, code);
+		to = 4;
+	}
+	if (bits & 2) {
+		decode_part(lines + (size_t)64 * to, 2, to, code);
+		to += 2;
+	}
+	if (bits & 1)
+		decode_part(lines + (size_t)64 * to, 1, to, code);
+}
+
+/* Scales and zero-points of the rows of a group, LANE_PARTS vectors each. */
+struct affine_scale {
+	vf s[LANE_PARTS], z[LANE_PARTS];
+};
+
+/* 'tg' = tile * groups + group. */
+LANE_INLINE void load_scale(const struct pith_affine *a, size_t tg, struct affine_scale *scale)
+{
+	for (size_t part = 0; part < LANE_PARTS; part++) {
+		size_t at = tg * PITH_TILE_ROWS + part * LANE_WIDTH;
+		if (a->scale_mode == 1) {
+			float level[4];
+			_mm_storeu_ps(level, _mm_cvtph_ps(_mm_loadl_epi64(
+			                         (const __m128i *)(const void *)(a->second_level + 8 * tg))));
+			vf qs = vf_from_masks(a->scale_codes + 2 * tg * a->scale_bits, a->scale_bits, part);
+			vf qz = vf_from_masks(a->zero_codes + 2 * tg * a->zero_bits, a->zero_bits, part);
+			scale->s[part] = vf_mul(vf_sub(qs, vf_set1(level[1])), vf_set1(level[0]));
+			scale->z[part] = vf_mul(vf_sub(qz, vf_set1(level[3])), vf_set1(level[2]));
+			continue;
+		}
+		scale->s[part] = vf_from_f16(a->scales + 2 * at);
+		if (a->zero_mode == 0)
+			scale->z[part] = vf_set1((float)(1u << (a->bits - 1)));
+		else if (a->zero_mode == 1)
+			scale->z[part] = vf_from_u8(a->zeros + at);
+		else
+			scale->z[part] = vf_from_f16(a->zeros + 2 * at);
+	}
+}
+
+/*
+ * One run of one token: 'count' vectors of codes against q; asum: its sum of q.  With an integer
+ * zero-point c * q - z * asum is an integer below 2^24 and so are both parts: the fma is exact.
+ */
+LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, bool real, const int8_t *q,
+                          vi asum, float as, vf s, vf z, vf t)
+{
+	vf csum = vf_from_i32(code_dot(code, count, bits, q, asum));
+	vf fsum = vf_from_i32(asum);
+	vf u = vf_mul(s, vf_set1(as));
+	if (!real)
+		return vf_fma(u, vf_fnma(z, fsum, csum), t);
+	t = vf_fma(u, csum, t);
+	return vf_fnma(vf_mul(u, z), fsum, t);
+}
+
+/* What the columns of one block do to one token's accumulator of one part. */
+LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool real, unsigned runs,
+                            const int8_t *q, const int32_t *sum, float as,
+                            const struct affine_scale *scale, size_t part, vf t)
+{
+	if (runs == 0) /* one run of 32 columns */
+		return affine_run(code, 8, bits, real, q, vi_add(vi_set1(sum[0]), vi_set1(sum[1])), as,
+		                  scale[0].s[part], scale[0].z[part], t);
+	t = affine_run(code, 4, bits, real, q, vi_set1(sum[0]), as, scale[0].s[part],
+	               scale[0].z[part], t);
+	if (runs == 2)
+		t = affine_run(code + 4, 4, bits, real, q + 16, vi_set1(sum[1]), as, scale[1].s[part],
+		               scale[1].z[part], t);
+	return t;
+}
+
+/* A batch of tokens as seen by one tile. */
+struct affine_batch {
+	const int8_t *q;
+	const float *as;
+	const int32_t *sum;
+	size_t ldq, lds, count;
+	float *t; /* [count, 16] */
+};
+
+/* Block 'b' of a tile for all tokens; runs: 0 (one of 32 columns), 1 or 2 (of 16). */
+LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool real, unsigned runs,
+                              bool single, const struct affine_scale *scale,
+                              const struct affine_batch *batch, vf one[LANE_PARTS])
+{
+	for (size_t part = 0; part < LANE_PARTS; part++) {
+		vi code[AFFINE_VECTORS];
+		decode_block(block, bits, part, code);
+		const int8_t *q = batch->q + b * PITH_ACT_GROUP;
+		const float *as = batch->as + b;
+		const int32_t *sum = batch->sum + 2 * b;
+		if (single) {
+			one[part] = affine_token(code, bits, real, runs, q, sum, *as, scale, part, one[part]);
+			continue;
+		}
+		float *t = batch->t + part * LANE_WIDTH;
+		for (size_t i = 0; i < batch->count; i++) {
+			vf_store(t, affine_token(code, bits, real, runs, q, sum, *as, scale, part, vf_load(t)));
+			t += PITH_TILE_ROWS;
+			q += batch->ldq;
+			as += batch->lds;
+			sum += 2 * batch->lds;
+		}
+	}
+}
+
+/* A whole tile; batch->t is zero on entry and has the sums after. */
+LANE_INLINE void affine_tile(const struct pith_term *term, size_t tile,
+                             const struct affine_batch *batch, unsigned bits, bool real, bool half,
+                             bool single)
+{
+	const struct pith_affine *a = &term->u.affine;
+	const size_t block_nbytes = (size_t)64 * bits;
+	const uint8_t *block = a->codes + tile * a->blocks * block_nbytes;
+	const size_t per_group = half ? 1 : a->group_size / PITH_ACT_GROUP;
+	size_t tg = tile * a->groups;
+	vf one[LANE_PARTS];
+	for (size_t part = 0; part < LANE_PARTS; part++)
+		one[part] = vf_zero();
+	for (size_t b = 0; b < a->blocks;) {
+		struct affine_scale scale[2];
+		bool second = half && b * PITH_ACT_GROUP + 16 < term->n;
+		load_scale(a, tg++, &scale[0]);
+		if (second)
+			load_scale(a, tg++, &scale[1]);
+		size_t end = b + per_group < a->blocks ? b + per_group : a->blocks;
+		for (; b < end; b++, block += block_nbytes) {
+			if (!half)
+				affine_block(block, b, bits, real, 0, single, scale, batch, one);
+			else if (second)
+				affine_block(block, b, bits, real, 2, single, scale, batch, one);
+			else
+				affine_block(block, b, bits, real, 1, single, scale, batch, one);
+		}
+	}
+	if (single)
+		for (size_t part = 0; part < LANE_PARTS; part++)
+			vf_store(batch->t + part * LANE_WIDTH, one[part]);
+}
+
+typedef void affine_tile_fn(const struct pith_term *term, size_t tile,
+                            const struct affine_batch *batch);
+
+/* Functions, not code in a macro: each line below is one instance of affine_tile. */
+#define AFFINE_INSTANCE(bits, real, half, single)                                             \
+	static void affine_tile_##bits##_##real##_##half##_##single(                          \
+	    const struct pith_term *term, size_t tile, const struct affine_batch *batch)      \
+	{                                                                                     \
+		affine_tile(term, tile, batch, bits, real, half, single);                     \
+	}
+#define AFFINE_INSTANCES(bits)         \
+	AFFINE_INSTANCE(bits, 0, 0, 0) \
+	AFFINE_INSTANCE(bits, 0, 0, 1) \
+	AFFINE_INSTANCE(bits, 0, 1, 0) \
+	AFFINE_INSTANCE(bits, 0, 1, 1) \
+	AFFINE_INSTANCE(bits, 1, 0, 0) \
+	AFFINE_INSTANCE(bits, 1, 0, 1) \
+	AFFINE_INSTANCE(bits, 1, 1, 0) \
+	AFFINE_INSTANCE(bits, 1, 1, 1)
+AFFINE_INSTANCES(1)
+AFFINE_INSTANCES(2)
+AFFINE_INSTANCES(3)
+AFFINE_INSTANCES(4)
+AFFINE_INSTANCES(5)
+AFFINE_INSTANCES(6)
+AFFINE_INSTANCES(7)
+AFFINE_INSTANCES(8)
+
+#define AFFINE_ROW(bits)                                                                            \
+	{                                                                                           \
+		{{affine_tile_##bits##_0_0_0, affine_tile_##bits##_0_0_1},                          \
+		 {affine_tile_##bits##_0_1_0, affine_tile_##bits##_0_1_1}},                         \
+		{{affine_tile_##bits##_1_0_0, affine_tile_##bits##_1_0_1},                          \
+		 {affine_tile_##bits##_1_1_0, affine_tile_##bits##_1_1_1}},                         \
+	}
+/* [bits - 1][real zero-point][runs of 16][single token] */
+static affine_tile_fn *const affine_tiles[8][2][2][2] = {
+	AFFINE_ROW(1), AFFINE_ROW(2), AFFINE_ROW(3), AFFINE_ROW(4),
+	AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
+};
+
+void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pith_act *act,
+                                  size_t tile_begin, size_t tile_end, bool add, float *y, size_t ldy)
+{
+	const struct pith_affine *a = &term->u.affine;
+	affine_tile_fn *const *fn =
+	    affine_tiles[a->bits - 1][a->zero_mode >= 2][a->group_size < PITH_ACT_GROUP];
+	for (size_t tile = tile_begin; tile < tile_end; tile++) {
+		for (size_t token = 0; token < act->k; token += AFFINE_BATCH) {
+			float t[AFFINE_BATCH * PITH_TILE_ROWS];
+			struct affine_batch batch = {act->q + token * act->ldq,
+			                             act->scale + token * act->lds,
+			                             act->sum + 2 * token * act->lds,
+			                             act->ldq, act->lds, act->k - token, t};
+			if (batch.count > AFFINE_BATCH)
+				batch.count = AFFINE_BATCH;
+			memset(t, 0, batch.count * PITH_TILE_ROWS * sizeof(float));
+			fn[batch.count == 1](term, tile, &batch);
+			for (size_t i = 0; i < batch.count; i++)
+				pith_tile_store(term, tile, t + i * PITH_TILE_ROWS, add,
+				                y + (token + i) * ldy + tile * PITH_TILE_ROWS);
+		}
+	}
+}

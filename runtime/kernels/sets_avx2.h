@@ -1,0 +1,26 @@
+/*
+ * The kernels of the AVX2 set; defined where the target has it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PITH_RUNTIME_SETS_AVX2_H
+#define PITH_RUNTIME_SETS_AVX2_H
+
+#include "kernels.h"
+
+pith_apply_fn pith_dense_apply_avx2;
+pith_apply_fn pith_affine_apply_avx2;
+pith_apply_fn pith_sparse_apply_avx2;
+pith_apply_fn pith_columns_apply_avx2;
+
+bool pith_quantize_avx2(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum);
+void pith_rmsnorm_avx2(const float *x, const float *w, float eps, size_t n, float *y);
+void pith_silu_mul_avx2(const float *g, const float *u, size_t n, float *h);
+void pith_add_avx2(float *x, const float *y, size_t n);
+void pith_rotate_avx2(float *x, size_t head_count, size_t d, const float *cosine,
+                      const float *sine);
+void pith_attention_avx2(const float *q, size_t g, size_t d, const float *keys, const float *values,
+                         size_t first, size_t last, float scale, float *out);
+void pith_exp_array_avx2(const float *x, size_t n, float *y);
+
+#endif
