@@ -26,25 +26,25 @@ def quotes(text):
     return [(m.group(1), plain(m.group(2))) for m in QUOTE.finditer(joined)]
 
 
-def known(rule, pages):
-    """'affine.3' is a rule or a numbered section of its page; 'affine.md' is the page."""
+def page_of(rule, pages):
+    """The page that has rule 'affine.3', section 3 of numerics.md, or is the page; "" when none."""
+    for text in pages.values():
+        if f"**{rule}**" in text:
+            return plain(text)
     name, _, number = rule.partition(".")
     page = pages.get(name, "")
-    return (number == "md" and page != "") or f"**{rule}**" in page or \
-        re.search(rf"^#+ {re.escape(number)}\. ", page, re.M) is not None
+    section = re.search(rf"^#+ {re.escape(number)}\. ", page, re.M)
+    return plain(page) if number in ("", "md") or section else ""
 
 
 def drifted(text, pages):
     """Quotes in 'text' that the page they name does not have."""
-    wrong = []
-    for rule, quote in quotes(text):
-        page = plain(pages.get(rule.partition(".")[0], ""))
-        if quote not in page or not known(rule, pages):
-            wrong.append(f'{rule}: "{quote}"')
-    return wrong
+    return [f'{rule}: "{quote}"' for rule, quote in quotes(text) if quote not in page_of(rule, pages)]
 
 
 class Quotes(unittest.TestCase):
+    maxDiff = None
+
     def test_quotes_are_in_the_spec(self):
         spec = spec_pages()
         count = 0
