@@ -118,6 +118,8 @@ enum pith_activation { PITH_ACTIVATION_FLOAT = 0, PITH_ACTIVATION_INT8_GROUP32 =
 size_t pith_dtype_nbytes(uint32_t dtype);
 /* "f32", "bf16", ...; "?" for an unknown one.  Static string. */
 const char *pith_dtype_name(uint32_t dtype);
+/* "codes", "scales", ...; "?" for an unknown one.  Static string. */
+const char *pith_role_name(uint32_t role);
 
 /* ---- decoded entries; comments give the table of spec/container.md ---- */
 struct pith_header { /* one header slot */

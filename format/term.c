@@ -62,7 +62,7 @@ const char *pith_dtype_name(uint32_t dtype)
 	return dtype < PITH_ARRAY_LENGTH(names) ? names[dtype] : "?";
 }
 
-static const char *role_name(uint32_t role)
+const char *pith_role_name(uint32_t role)
 {
 	static const char *const names[] = {
 		"?", "values", "codes", "scales", "zeros", "zero_codes",
@@ -138,7 +138,7 @@ pith_status pith_term_expect_plane(struct pith_term *t, uint32_t i, uint32_t rol
 	if (plane->nbytes < content_nbytes || excess >= PITH_ALIGN ||
 	    plane->nbytes % PITH_ALIGN != 0)
 		return pith_term_fail(t, err, PITH_E_CORRUPT, plane->off, "container.15",
-		                      "plane %s has %llu bytes, its content %llu", role_name(role),
+		                      "plane %s has %llu bytes, its content %llu", pith_role_name(role),
 		                      (unsigned long long)plane->nbytes,
 		                      (unsigned long long)content_nbytes);
 	plane->content_nbytes = content_nbytes;
@@ -168,7 +168,7 @@ pith_status pith_term_verify(const struct pith_term *t, struct pith_error *err)
 			if (plane->data[b] != 0)
 				return pith_term_fail(t, err, PITH_E_CORRUPT, plane->off + b,
 				                      "container.15", "plane %s: padding is not 0",
-				                      role_name(plane->role));
+				                      pith_role_name(plane->role));
 	}
 	return t->kind->verify(t, err);
 }

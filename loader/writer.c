@@ -20,6 +20,9 @@ enum { DEFAULT_ZSTD_LEVEL = 19, FIRST_SLOT_COUNT = 64 };
 pith_status pith_buffer_grow(struct pith_buffer *b, size_t nbytes, uint8_t **at,
                              struct pith_error *err)
 {
+	*at = b->data; /* may be NULL when nothing is asked for */
+	if (nbytes == 0)
+		return PITH_OK;
 	if (nbytes > b->cap - b->nbytes) {
 		size_t cap = b->cap < SIZE_MAX / 4 ? 2 * b->cap + 4096 : 0;
 		if (cap < b->nbytes || cap - b->nbytes < nbytes)

@@ -8,7 +8,7 @@
 
 #include "checksum.h"
 #include "container.h"
-#include "tables.h"
+#include "file.h"
 
 #include <stdlib.h>
 
@@ -16,21 +16,15 @@
 
 struct sort_key {
 	uint64_t hash;
-	const uint8_t *name;
+	const char *name;
 	uint32_t name_nbytes, index;
 };
 
-/* Order of names: bytes, and a prefix comes first. */
 static int compare_names(const void *a, const void *b)
 {
 	const struct sort_key *x = a, *y = b;
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	uint32_t common = x->name_nbytes < y->name_nbytes ? x->name_nbytes : y->name_nbytes;
-	int order = memcmp(x->name, y->name, common);
-	if (order != 0)
-		return order;
-	return (x->name_nbytes > y->name_nbytes) - (x->name_nbytes < y->name_nbytes);
+	return pith_compare_names(x->hash, x->name, x->name_nbytes, y->hash, y->name,
+	                          y->name_nbytes);
 }
 
 /* Encoded WGHT, and where each weight of the calls ended up. */
@@ -55,7 +49,8 @@ static pith_status sort_weights(const struct pith_writer *w, struct sorted_weigh
 	if (status == PITH_OK) {
 		for (size_t i = 0; i < count; i++)
 			keys[i] = (struct sort_key){ entries[i].name_hash,
-				                     w->name.data + entries[i].name_off,
+				                     (const char *)w->name.data +
+				                         entries[i].name_off,
 				                     entries[i].name_nbytes, (uint32_t)i };
 		qsort(keys, count, sizeof(*keys), compare_names);
 		for (size_t i = 0; i < count; i++) {
