@@ -247,7 +247,8 @@ def apply_patch(segments, patch):
 	if patch is None:
 		return segments
 	data = bytearray(joined(segments))
-	data = patch(data) or data
+	changed = patch(data)
+	data = data if changed is None else changed
 	out, at = [], 0
 	for comment, raw in segments:
 		out.append((comment, bytes(data[at:at + len(raw)])))

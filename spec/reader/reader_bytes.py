@@ -67,18 +67,25 @@ def xxh3_128(data):
 	return h.high.to_bytes(8, "big") + h.low.to_bytes(8, "big")
 
 
-def zstd_decompress(data, raw_nbytes):
-	"""The raw bytes of a zstd frame, or None when it does not decode to exactly raw_nbytes."""
+def zstd_decompress(data, raw_nbytes, limit=2 ** 30):
+	"""
+	The raw bytes of exactly one zstd frame that gives raw_nbytes as its content size; None for
+	anything else.
+	"""
 	zstd = _load("zstd", "libzstd.so.1")
-	zstd.ZSTD_decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
-	zstd.ZSTD_decompress.restype = ctypes.c_size_t
-	zstd.ZSTD_isError.argtypes = [ctypes.c_size_t]
-	out = ctypes.create_string_buffer(max(raw_nbytes, 1))
+	size, address = ctypes.c_size_t, ctypes.c_void_p
+	zstd.ZSTD_decompress.argtypes, zstd.ZSTD_decompress.restype = [address, size, address, size], size
+	zstd.ZSTD_findFrameCompressedSize.argtypes = [address, size]
+	zstd.ZSTD_findFrameCompressedSize.restype = size
+	zstd.ZSTD_getFrameContentSize.argtypes = [address, size]
+	zstd.ZSTD_getFrameContentSize.restype = ctypes.c_uint64
 	data = bytes(data)
-	got = zstd.ZSTD_decompress(out, raw_nbytes, _pointer(data), len(data))
-	if zstd.ZSTD_isError(got) or got != raw_nbytes:
+	if (raw_nbytes > limit or zstd.ZSTD_getFrameContentSize(_pointer(data), len(data)) != raw_nbytes
+	    or zstd.ZSTD_findFrameCompressedSize(_pointer(data), len(data)) != len(data)):
 		return None
-	return out.raw[:raw_nbytes]
+	out = ctypes.create_string_buffer(max(raw_nbytes, 1))
+	got = zstd.ZSTD_decompress(out, raw_nbytes, _pointer(data), len(data))
+	return out.raw[:raw_nbytes] if got == raw_nbytes else None
 
 
 def u32(data, off):

@@ -250,10 +250,10 @@ class Columns:
 		order = (self.tiles, self.count, 16)
 		by_row = lambda a: a.reshape(order).transpose(0, 2, 1).reshape(self.tiles * 16, self.count)
 		self.value = by_row(numbers(planes[1], self.dtype, count))
-		self.stored = by_row(raw_bits(planes[1], self.dtype, count))
+		self.stored_bits = by_row(raw_bits(planes[1], self.dtype, count))
 
 	def check_values(self):
-		need(not self.stored[self.m:].any(), "columns.3", "a value of a padding row is not 0")
+		need(not self.stored_bits[self.m:].any(), "columns.3", "a value of a padding row is not 0")
 		need(np.isfinite(self.value).all(), "columns.3", "a value is not finite")
 
 	def values(self, rows):
