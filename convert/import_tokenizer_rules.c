@@ -18,6 +18,10 @@
 
 #define LLAMA3_HEAD "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
 #define LLAMA3_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* Another spelling of llama3: possessive, and one line break at the end instead of some. */
+#define LLAMA3_POSSESSIVE \
+	"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}" \
+	"| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"
 #define GPT2_REGEX "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /* A pre-tokenizer as steps, and what it is to us. */
@@ -34,11 +38,15 @@ static const struct known_pretokenizer known_pretokenizers[] = {
     {"Split " GPT2_REGEX "\nByteLevel\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_GPT2, 0},
     {"Split " LLAMA3_HEAD "\\p{N}{1,3}" LLAMA3_TAIL "\nByteLevel\n", TOKENIZER_BYTE_LEVEL,
      PRETOKENIZER_LLAMA3, 0},
+    {"Split " LLAMA3_POSSESSIVE "\nByteLevel\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_LLAMA3, 0},
     {"Split " LLAMA3_HEAD "\\p{N}" LLAMA3_TAIL "\nByteLevel\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_QWEN2, 0},
     {"Digits individual\nByteLevel regex\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_STARCODER, 0},
-    {"Split [\\r\\n]\nSplit \\s?\\p{L}+\nSplit \\s?\\p{P}+\nSplit [一-龥ࠀ-一가-퟿]+\nDigits individual\nByteLevel\n",
+    {"Split [\\r\\n]\nSplit \\s?\\p{L}+\nSplit \\s?\\p{P}+\nSplit [一-龥ࠀ-一가-퟿]+\n"
+     "Digits individual\nByteLevel\n",
      TOKENIZER_BYTE_LEVEL, PRETOKENIZER_DEEPSEEK_CODER, 0},
     {"", TOKENIZER_SENTENCEPIECE, PRETOKENIZER_NONE, 0},
+    /* Gemma's: it cuts at spaces, of which its normalizer has left none */
+    {"Split (other behavior)  \n", TOKENIZER_SENTENCEPIECE, PRETOKENIZER_NONE, 0},
     {"Metaspace always split\n", TOKENIZER_SENTENCEPIECE, PRETOKENIZER_METASPACE,
      TOKENIZER_SPACE_MARK | TOKENIZER_PREFIX_SPACE | TOKENIZER_PREFIX_UNLESS},
     {"Metaspace first split\n", TOKENIZER_SENTENCEPIECE, PRETOKENIZER_METASPACE,
@@ -176,17 +184,18 @@ pith_status import_tokenizer_rules(const json_t *root, struct tokenizer_parts *p
 			pretokenizer = &known_pretokenizers[i];
 	if (!pretokenizer)
 		return unknown_steps("pre_tokenizer", steps, err);
-	bool has_steps = steps[0] != '\0';
 	PITH_TRY(describe(json_object_get(root, "normalizer"), "normalizer", "normalizers", steps, err));
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(known_normalizers); i++)
 		if (!strcmp(steps, known_normalizers[i].steps) &&
 		    known_normalizers[i].kinds >> pretokenizer->kind & 1u)
 			normalizer = &known_normalizers[i];
-	/* without a pre-tokenizer only the normalizer tells that spaces are marked */
-	if (!normalizer || (!has_steps && normalizer->flags == 0))
+	/* one of the two has to mark the spaces, else this is another kind of vocabulary */
+	uint32_t flags = normalizer ? pretokenizer->flags | normalizer->flags : 0;
+	bool marks_spaces = pretokenizer->kind != TOKENIZER_SENTENCEPIECE || flags & TOKENIZER_SPACE_MARK;
+	if (!normalizer || !marks_spaces)
 		return unknown_steps("normalizer", steps, err);
 	parts->kind = pretokenizer->kind;
 	parts->pretokenizer = pretokenizer->pretokenizer;
-	parts->flags |= pretokenizer->flags | normalizer->flags;
+	parts->flags |= flags;
 	return PITH_OK;
 }

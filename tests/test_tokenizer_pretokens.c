@@ -25,6 +25,9 @@ struct oracle {
 static const struct oracle oracles[] = {
     {PRETOKENIZER_GPT2, {GPT2}},
     {PRETOKENIZER_LLAMA3, {LLAMA3_HEAD "\\p{N}{1,3}" LLAMA3_TAIL}},
+    {PRETOKENIZER_LLAMA3,
+     {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*"
+      "|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"}},
     {PRETOKENIZER_QWEN2, {LLAMA3_HEAD "\\p{N}" LLAMA3_TAIL}},
     {PRETOKENIZER_STARCODER, {"\\p{N}", GPT2}},
     {PRETOKENIZER_DEEPSEEK_CODER,
