@@ -6,6 +6,7 @@
 : "${TMPDIR:=$(mktemp -d)}"
 export BUILD PITH PYTHON TMPDIR
 T=$TMPDIR
+export T
 passed=0 failed=0 skipped=0
 
 pass() { passed=$((passed + 1)) && echo "[       OK ] $1"; }
