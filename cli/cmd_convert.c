@@ -57,6 +57,15 @@ static void show_note(void *ctx, const char *text)
 	cli_say(t->cli, "note: %s", text);
 }
 
+static void track_temporary(void *ctx, const char *path, bool exists)
+{
+	(void)ctx;
+	if (exists)
+		cli_cleanup_add(path);
+	else
+		cli_cleanup_remove(path);
+}
+
 /* ---- results ---- */
 
 static double group_error(const struct convert_group *g)
@@ -152,7 +161,7 @@ static int convert_run(struct cli *cli, const void *options)
 	struct convert_options work = {
 	    .scheme = o->scheme, .rules = o->rules.item, .rule_count = o->rules.count,
 	    .threads = thread_count(o->threads), .dry_run = o->dry_run, .progress = show_progress,
-	    .note = show_note, .ctx = &talk};
+	    .note = show_note, .temporary = track_temporary, .ctx = &talk};
 	struct convert_result result;
 	struct pith_error err = {.off = PITH_NO_OFF};
 	int code = check_target(cli, o);

@@ -308,15 +308,38 @@ static pith_status write_all(struct conversion *c, struct pith_error *err)
 	return PITH_OK;
 }
 
+/* Write and complete the temporary file, which bears the target's name afterwards. */
+static pith_status write_temporary(struct conversion *c, struct pith_error *err)
+{
+	pith_status status = write_all(c, err);
+	if (status == PITH_OK)
+		return pith_writer_finish(c->writer, err);
+	pith_writer_abort(c->writer);
+	return status;
+}
+
 static pith_status write_file(struct conversion *c, const char *target, struct pith_error *err)
 {
 	PITH_TRY(pith_writer_new(target, NULL, &c->writer, err));
-	pith_status status = write_all(c, err);
-	if (status != PITH_OK) {
+	const char *borrowed = pith_writer_temporary(c->writer);
+	char *temporary = malloc(strlen(borrowed) + 1);
+	if (!temporary) {
 		pith_writer_abort(c->writer);
-		return status;
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for a name");
 	}
-	PITH_TRY(pith_writer_finish(c->writer, err));
+	memcpy(temporary, borrowed, strlen(borrowed) + 1);
+	if (c->options->temporary)
+		c->options->temporary(c->options->ctx, temporary, true);
+	pith_status status = write_temporary(c, err);
+	if (c->options->temporary)
+		c->options->temporary(c->options->ctx, temporary, false);
+	free(temporary);
+	return status;
+}
+
+/* Open what was written, as a user would, for its size. */
+static pith_status measure_file(struct conversion *c, const char *target, struct pith_error *err)
+{
 	struct pith_file *file;
 	struct pith_file_info info;
 	PITH_TRY(pith_file_open(target, 0, &file, err));
@@ -346,6 +369,8 @@ pith_status convert_model(const char *source, const char *target,
 	pith_status status = prepare(&c, source, err);
 	if (status == PITH_OK)
 		status = options->dry_run ? estimate(&c, err) : write_file(&c, target, err);
+	if (status == PITH_OK && !options->dry_run)
+		status = measure_file(&c, target, err);
 	free(c.tokenizer);
 	recipe_free(&c.recipe);
 	import_plan_free(&c.plan);

@@ -21,6 +21,8 @@ struct convert_options {
 	/* All may be NULL.  Work done of work to do, in bytes, and the tensor at hand. */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total, const char *tensor);
 	void (*note)(void *ctx, const char *text); /* a warning: one line */
+	/* A file that exists only until the conversion is complete; gone again: false. */
+	void (*temporary)(void *ctx, const char *path, bool exists);
 	void *ctx;
 };
 

@@ -168,6 +168,11 @@ uint64_t pith_output_off(const struct pith_output *o)
 	return o->off;
 }
 
+const char *pith_output_temporary(const struct pith_output *o)
+{
+	return o->temporary;
+}
+
 pith_status pith_output_sync(struct pith_output *o, struct pith_error *err)
 {
 	PITH_TRY(flush(o, err));

@@ -23,6 +23,8 @@ pith_status pith_output_write(struct pith_output *o, const void *data, size_t nb
 /* Append zeros up to a multiple of 'align'. */
 pith_status pith_output_align(struct pith_output *o, size_t align, struct pith_error *err);
 uint64_t pith_output_off(const struct pith_output *o);
+/* The name it is written under until commit; borrowed. */
+const char *pith_output_temporary(const struct pith_output *o);
 /* Write out the buffer and sync the data to the device. */
 pith_status pith_output_sync(struct pith_output *o, struct pith_error *err);
 /* Overwrite bytes that were written; the buffer must be synced. */

@@ -165,6 +165,11 @@ uint64_t pith_writer_nbytes(const struct pith_writer *w)
 	return pith_output_off(w->output);
 }
 
+const char *pith_writer_temporary(const struct pith_writer *w)
+{
+	return pith_output_temporary(w->output);
+}
+
 /* ---- architecture and blocks ---- */
 
 static pith_status add_arch(struct pith_writer *w, const char *key, struct pith_arch_entry entry,

@@ -69,6 +69,9 @@ pith_status pith_writer_lineage(struct pith_writer *w, uint32_t kind, const char
 /* Bytes written so far, planes and sections. */
 uint64_t pith_writer_nbytes(const struct pith_writer *w);
 
+/* The temporary name, for programs that remove it when they are interrupted; borrowed. */
+const char *pith_writer_temporary(const struct pith_writer *w);
+
 /* Complete the file and free the writer, also on failure (the temporary file is then removed). */
 pith_status pith_writer_finish(struct pith_writer *w, struct pith_error *err);
 

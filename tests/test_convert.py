@@ -583,4 +583,4 @@ class Export(Case):
 
 
 if __name__ == "__main__":
-	unittest.main()
+	unittest.main(verbosity=2)
