@@ -97,6 +97,37 @@ pith_status cli_weight_read(const struct pith_file *file, size_t i, struct cli_w
 	return PITH_OK;
 }
 
+uint64_t cli_tables_nbytes(const struct pith_file *file)
+{
+	static const uint32_t counted[] = {PITH_SECTION_WGHT, PITH_SECTION_TERM, PITH_SECTION_XFRM,
+	                                   PITH_SECTION_PLAN, PITH_SECTION_NAME, PITH_SECTION_CNRY};
+	uint64_t nbytes = 0;
+	for (size_t i = 0; i < pith_file_section_count(file); i++) {
+		struct pith_section section;
+		if (pith_file_section_at(file, i, &section, NULL) != PITH_OK)
+			continue;
+		for (size_t k = 0; k < PITH_ARRAY_LENGTH(counted); k++)
+			if (section.id == counted[k])
+				nbytes += section.nbytes;
+	}
+	return nbytes;
+}
+
+double cli_stored_bits(const struct pith_file *file)
+{
+	uint64_t nbytes = cli_tables_nbytes(file), elements = 0;
+	struct pith_file_info info;
+	pith_file_info(file, &info);
+	for (size_t i = 0; i < info.weight_count; i++) {
+		struct cli_weight w;
+		if (cli_weight_read(file, i, &w, NULL) != PITH_OK)
+			return 0;
+		nbytes += w.nbytes;
+		elements += w.elements;
+	}
+	return cli_bits_per_weight(nbytes, elements);
+}
+
 double cli_bits_per_weight(uint64_t nbytes, uint64_t elements)
 {
 	return elements > 0 ? 8.0 * (double)nbytes / (double)elements : 0;

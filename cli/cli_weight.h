@@ -23,6 +23,15 @@ struct cli_weight {
 pith_status cli_weight_read(const struct pith_file *file, size_t i, struct cli_weight *out,
                             struct pith_error *err);
 
+/*
+ * Bytes of the tables that describe weights (entries, names, canaries): what bits per
+ * weight count beside the planes.
+ */
+uint64_t cli_tables_nbytes(const struct pith_file *file);
+
+/* Bits per weight of a whole file as stored: all planes and the tables; 0 when it cannot be read. */
+double cli_stored_bits(const struct pith_file *file);
+
 /* 8 * nbytes / elements; 0 for no elements. */
 double cli_bits_per_weight(uint64_t nbytes, uint64_t elements);
 

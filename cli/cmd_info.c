@@ -27,7 +27,7 @@ static const struct cli_option info_table[] = {
 
 /* What one pass over the weights finds. */
 struct totals {
-	uint64_t elements, nbytes;         /* of all weights */
+	uint64_t elements, nbytes; /* of all weights and their tables */
 	struct {
 		const char *name;
 		uint64_t terms, nbytes;
@@ -95,6 +95,8 @@ static pith_status read_weights(const struct pith_file *file, bool print, struct
 			printf("%-48s %-14s %6.2f %10" PRIu64 "  %s\n", w.name, w.shape,
 			       cli_bits_per_weight(w.nbytes, w.elements), w.nbytes, w.terms);
 	}
+	totals->nbytes += cli_tables_nbytes(file);
+	count_kind(totals, "tables", cli_tables_nbytes(file));
 	return PITH_OK;
 }
 
@@ -233,7 +235,7 @@ static void print_totals(const struct pith_file *file, const struct totals *tota
 	       cli_bits_per_weight(totals->nbytes, totals->elements),
 	       cli_bits_per_weight(info.file_nbytes, totals->elements));
 	for (size_t k = 0; k < totals->kind_count; k++)
-		printf("  %-11s %" PRIu64 " terms, %s, %.1f %%\n", totals->kind[k].name,
+		printf("  %-11s %5" PRIu64 "  %10s  %5.1f %%\n", totals->kind[k].name,
 		       totals->kind[k].terms, cli_format_size(totals->kind[k].nbytes, size),
 		       100.0 * (double)totals->kind[k].nbytes / (double)totals->nbytes);
 	for (size_t i = 0; verbose && i < pith_file_section_count(file); i++) {
@@ -278,7 +280,7 @@ const struct cli_command cmd_info = {
     .synopsis = "FILE [-v] [--json]",
     .description =
         "Prints architecture, sizes, bits per weight as stored (scales, zero-points,\n"
-        "positions and padding counted) and the share of each kind of term.  Reads the\n"
+        "positions, padding and table entries counted) and the share of each kind of term.  Reads the\n"
         "tables only; damage in the weights themselves is found by 'pith verify'.\n"
         "\n"
         "JSON keys: file, file_bytes, container_version, numerics_version, generation,\n"
