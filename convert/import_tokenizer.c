@@ -35,13 +35,14 @@ struct import {
 
 static pith_status corrupt(struct import *im, const char *what, const char *detail)
 {
-	return pith_fail(im->err, PITH_E_CORRUPT, PITH_NO_OFF, NULL, "tokenizer.json: %s: %.100s", what, detail);
+	return pith_fail(im->err, PITH_E_CORRUPT, PITH_NO_OFF, NULL, "tokenizer.json: %s: %.100s", what,
+	                 detail);
 }
 
 static pith_status unsupported(struct import *im, const char *what, const char *detail)
 {
-	return pith_fail(im->err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL, "tokenizer.json: %s is not supported: %.100s",
-	                 what, detail);
+	return pith_fail(im->err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
+	                 "tokenizer.json: %s is not supported: %.100s", what, detail);
 }
 
 static pith_status no_memory(struct import *im)
@@ -64,7 +65,8 @@ static void fill_byte_alphabet(uint16_t byte_of[ALPHABET_COUNT])
 /* ---- Token strings to bytes -------------------------------------------------------- */
 
 /* Byte-level: a string outside the alphabet stands for itself.  out: [nbytes]. */
-static uint32_t decode_byte_level(const struct import *im, const uint8_t *s, size_t nbytes, uint8_t *out)
+static uint32_t decode_byte_level(const struct import *im, const uint8_t *s, size_t nbytes,
+                                  uint8_t *out)
 {
 	uint32_t count = 0;
 	for (size_t pos = 0; pos < nbytes;) {
@@ -102,7 +104,8 @@ static int fallback_byte(const char *s)
 }
 
 /* Give token 'id' its bytes from the string; 'literal': as it stands (added tokens). */
-static pith_status set_token(struct import *im, uint32_t id, const char *string, bool literal, unsigned flags)
+static pith_status set_token(struct import *im, uint32_t id, const char *string, bool literal,
+                             unsigned flags)
 {
 	struct tokenizer_token *token = &im->parts.tokens[id];
 	size_t nbytes = strlen(string);
@@ -140,7 +143,8 @@ static pith_status count_tokens(struct import *im, size_t *count)
 	const json_t *added = json_object_get(im->root, "added_tokens");
 	json_int_t limit = (json_int_t)(json_object_size(im->vocab) + json_array_size(added) + MAX_ID_GAPS);
 	json_object_foreach((json_t *)im->vocab, key, value) {
-		if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= limit)
+		if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+		    json_integer_value(value) >= limit)
 			return corrupt(im, "no sensible id for token", key);
 		if (json_integer_value(value) > last)
 			last = json_integer_value(value);
@@ -190,8 +194,8 @@ static uint32_t vocab_id(const struct import *im, const char *string)
 }
 
 /* Look up left, right and both joined.  im->pair has room for them and two more bytes. */
-static bool resolve_merge(const struct import *im, const char *left, size_t left_nbytes, const char *right,
-                          struct tokenizer_merge *m)
+static bool resolve_merge(const struct import *im, const char *left, size_t left_nbytes,
+                          const char *right, struct tokenizer_merge *m)
 {
 	memcpy(im->pair, left, left_nbytes);
 	im->pair[left_nbytes] = '\0';
@@ -319,7 +323,9 @@ static uint32_t find_id(const struct import *im, const char *string)
 static uint32_t special_id(const struct import *im, const char *token_key, const char *id_key)
 {
 	const json_t *token = json_object_get(im->config, token_key);
-	const char *string = json_is_object(token) ? json_string_at(token, "content") : json_string_value(token);
+	const char *string = json_string_value(token);
+	if (json_is_object(token))
+		string = json_string_at(token, "content");
 	if (string)
 		return find_id(im, string);
 	const json_t *id = json_object_get(im->model_config, id_key);
@@ -352,7 +358,8 @@ static uint32_t template_id(const struct import *im, const json_t *template, siz
 {
 	const json_t *item = json_array_get(json_object_get(template, "single"), index);
 	const char *name = json_string_at(json_object_get(item, "SpecialToken"), "id");
-	const json_t *special = json_object_get(json_object_get(template, "special_tokens"), name ? name : "");
+	const json_t *specials = json_object_get(template, "special_tokens");
+	const json_t *special = json_object_get(specials, name ? name : "");
 	const json_t *ids = json_object_get(special, "ids");
 	json_int_t id = json_integer_value(json_array_get(ids, 0));
 	if (!name || json_array_size(ids) != 1 || id < 0 || id >= (json_int_t)im->parts.token_count)
@@ -393,7 +400,9 @@ static pith_status check_model(struct import *im)
 	const char *type = json_string_at(im->model, "type");
 	/* older files have no type: merges tell BPE, and a vocabulary of pairs is Unigram's */
 	if (!type)
-		type = json_object_get(im->model, "merges") ? "BPE" : json_is_array(im->vocab) ? "Unigram" : "(none)";
+		type = json_object_get(im->model, "merges") ? "BPE"
+		       : json_is_array(im->vocab)            ? "Unigram"
+		                                             : "(none)";
 	if (strcmp(type, "BPE") != 0)
 		return unsupported(im, "model type", type);
 	if (!json_is_object(im->vocab))
@@ -421,10 +430,11 @@ static pith_status load_json(const char *text, size_t nbytes, const char *name, 
 	return PITH_OK;
 }
 
-static pith_status import_all(struct import *im, const struct import_tokenizer_files *files, uint8_t **blob,
-                              size_t *blob_nbytes)
+static pith_status import_all(struct import *im, const struct import_tokenizer_files *files,
+                              uint8_t **blob, size_t *blob_nbytes)
 {
-	PITH_TRY(load_json(files->tokenizer_json, files->tokenizer_nbytes, "tokenizer.json", &im->root, im->err));
+	PITH_TRY(load_json(files->tokenizer_json, files->tokenizer_nbytes, "tokenizer.json", &im->root,
+	                   im->err));
 	if (files->tokenizer_config)
 		PITH_TRY(load_json(files->tokenizer_config, files->tokenizer_config_nbytes,
 		                   "tokenizer_config.json", &im->config, im->err));

@@ -39,7 +39,8 @@ static const struct known_pretokenizer known_pretokenizers[] = {
     {"Split " LLAMA3_HEAD "\\p{N}{1,3}" LLAMA3_TAIL "\nByteLevel\n", TOKENIZER_BYTE_LEVEL,
      PRETOKENIZER_LLAMA3, 0},
     {"Split " LLAMA3_POSSESSIVE "\nByteLevel\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_LLAMA3, 0},
-    {"Split " LLAMA3_HEAD "\\p{N}" LLAMA3_TAIL "\nByteLevel\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_QWEN2, 0},
+    {"Split " LLAMA3_HEAD "\\p{N}" LLAMA3_TAIL "\nByteLevel\n", TOKENIZER_BYTE_LEVEL,
+     PRETOKENIZER_QWEN2, 0},
     {"Digits individual\nByteLevel regex\n", TOKENIZER_BYTE_LEVEL, PRETOKENIZER_STARCODER, 0},
     {"Split [\\r\\n]\nSplit \\s?\\p{L}+\nSplit \\s?\\p{P}+\nSplit [一-龥ࠀ-一가-퟿]+\n"
      "Digits individual\nByteLevel\n",
@@ -136,9 +137,9 @@ static int describe_step(const json_t *step, const char *type, char *out, size_t
 	return snprintf(out, cap, "%s\n", type);
 }
 
-/* Flatten json, a step or a Sequence of steps under 'list', to lines.  Sequences do not nest in practice. */
-static pith_status describe(const json_t *json, const char *name, const char *list, char steps[STEPS_CAP],
-                            struct pith_error *err)
+/* Flatten json, a step or a Sequence of steps under 'list', to lines.  A Sequence within is unknown. */
+static pith_status describe(const json_t *json, const char *name, const char *list,
+                            char steps[STEPS_CAP], struct pith_error *err)
 {
 	const json_t *items = json_object_get(json, list);
 	bool is_sequence = !strcmp(text_or_empty(json_string_at(json, "type")), "Sequence");
@@ -178,7 +179,8 @@ pith_status import_tokenizer_rules(const json_t *root, struct tokenizer_parts *p
 	char steps[STEPS_CAP];
 	const struct known_pretokenizer *pretokenizer = NULL;
 	const struct known_normalizer *normalizer = NULL;
-	PITH_TRY(describe(json_object_get(root, "pre_tokenizer"), "pre_tokenizer", "pretokenizers", steps, err));
+	PITH_TRY(describe(json_object_get(root, "pre_tokenizer"), "pre_tokenizer", "pretokenizers", steps,
+	                  err));
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(known_pretokenizers); i++)
 		if (!strcmp(steps, known_pretokenizers[i].steps))
 			pretokenizer = &known_pretokenizers[i];

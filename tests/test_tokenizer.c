@@ -537,6 +537,24 @@ static void test_rules(void **state)
 	close_subject(&s);
 }
 
+/* Gemma's way: spaces marked by the normalizer, no prefix, a split that never matches. */
+static void test_split_at_spaces(void **state)
+{
+	static const char json[] =
+	    "{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"▁\"},"
+	    "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \" \"},"
+	    "\"behavior\": \"MergedWithPrevious\", \"invert\": false},"
+	    "\"model\": {\"type\": \"BPE\", \"unk_token\": \"u\", \"fuse_unk\": true, \"vocab\": {\"u\": 0, \"a\": 1,"
+	    "\"▁\": 2, \"▁a\": 3, \"a▁a\": 4}, \"merges\": [\"▁ a\", \"a ▁a\"]}}";
+	struct subject s = import_text(json, NULL, NULL);
+	(void)state;
+	/* a merge crosses a space, so the text stays one pretoken */
+	assert_int_equal(load_le32(s.blob + 12), 0);
+	assert_ids(s.t, "a a a", 0, IDS(4, 3));
+	assert_ids(s.t, " axxa", 0, IDS(3, 0, 1));
+	close_subject(&s);
+}
+
 /* tokenizer.13 and .14: a token that is not DIRECT, and space-runs with a merge across a space. */
 static void test_rules_of_meaning(void **state)
 {
@@ -654,6 +672,7 @@ int main(void)
 	    cmocka_unit_test(test_flipped_bytes),
 	    cmocka_unit_test(test_truncated),
 	    cmocka_unit_test(test_rules),
+	    cmocka_unit_test(test_split_at_spaces),
 	    cmocka_unit_test(test_rules_of_meaning),
 	    cmocka_unit_test(test_refused_json),
 	    cmocka_unit_test(test_damaged_json),

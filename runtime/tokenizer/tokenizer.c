@@ -105,7 +105,8 @@ pith_status pith_tokenizer_open(const void *blob, size_t nbytes, struct pith_tok
 	const uint8_t *p = blob;
 	*out = NULL;
 	if (nbytes < TOKENIZER_HEADER_NBYTES || memcmp(p, magic, 4) != 0)
-		return pith_fail(err, PITH_E_NOT_OURS, 0, "tokenizer.1", "no tokenizer blob (%zu bytes)", nbytes);
+		return pith_fail(err, PITH_E_NOT_OURS, 0, "tokenizer.1",
+		                 "no tokenizer blob (%zu bytes)", nbytes);
 	if (load_le32(p + 4) != 0)
 		return pith_fail(err, PITH_E_UNSUPPORTED, 4, "tokenizer.1",
 		                 "tokenizer version %u needs a newer reader", load_le32(p + 4));

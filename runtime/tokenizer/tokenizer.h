@@ -127,7 +127,7 @@ bool pith_tokenizer_is_control(const struct pith_tokenizer *t, uint32_t id);
 /* Is 'id' a row of the model without text?  True out of range. */
 bool pith_tokenizer_is_unused(const struct pith_tokenizer *t, uint32_t id);
 
-/* The id of the token with just these bytes (control tokens: their literal text), or PITH_TOKEN_NONE. */
+/* Id of the token with just these bytes (control tokens: literal text), or PITH_TOKEN_NONE. */
 uint32_t pith_tokenizer_find(const struct pith_tokenizer *t, const char *bytes, size_t nbytes);
 
 /* State of a running decode; all zero at the start of a text.  Fields are private. */
@@ -146,8 +146,8 @@ struct pith_text_stream {
  * *out_nbytes <= pith_tokenizer_decode_bound().  Returns PITH_E_ARGUMENT (id out of range,
  * out_cap below the bound), PITH_E_CORRUPT (damaged entry).
  */
-pith_status pith_tokenizer_decode(const struct pith_tokenizer *t, struct pith_text_stream *s, uint32_t id,
-                                  uint8_t *out, size_t out_cap, size_t *out_nbytes,
+pith_status pith_tokenizer_decode(const struct pith_tokenizer *t, struct pith_text_stream *s,
+                                  uint32_t id, uint8_t *out, size_t out_cap, size_t *out_nbytes,
                                   struct pith_error *err);
 
 /* End of the text: what is still held back becomes U+FFFD.  out: 12 bytes.  Returns their number. */

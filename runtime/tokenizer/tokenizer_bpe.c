@@ -185,11 +185,12 @@ static pith_status reserve(struct bpe_scratch *scratch, size_t units, struct pit
 	size_t nbytes;
 	free(scratch->memory);
 	*scratch = (struct bpe_scratch){0};
-	bool fits = pith_mul_size(units, 3 * sizeof(uint64_t) + sizeof(struct unit) + sizeof(uint32_t), &nbytes);
+	const size_t each = 3 * sizeof(uint64_t) + sizeof(struct unit) + sizeof(uint32_t);
+	bool fits = pith_mul_size(units, each, &nbytes);
 	scratch->memory = fits ? malloc(nbytes) : NULL;
 	if (!scratch->memory)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to encode a word of %zu bytes",
-		                 units);
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
+		                 "no memory to encode a word of %zu bytes", units);
 	scratch->unit_cap = units;
 	return PITH_OK;
 }

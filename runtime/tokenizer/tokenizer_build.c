@@ -17,7 +17,8 @@
 
 static bool is_plain(const struct tokenizer_token *token)
 {
-	return token->nbytes > 0 && !(token->flags & (TOKEN_CONTROL | TOKEN_BYTE | TOKEN_UNUSED | TOKEN_ADDED));
+	const unsigned hidden = TOKEN_CONTROL | TOKEN_BYTE | TOKEN_UNUSED | TOKEN_ADDED;
+	return token->nbytes > 0 && !(token->flags & hidden);
 }
 
 /* Can text be cut before spaces without changing what merges give? (rule tokenizer.14) */
@@ -31,7 +32,8 @@ static bool allows_space_runs(const struct tokenizer_parts *parts)
 	for (size_t i = 0; i < parts->merge_count; i++) {
 		const struct tokenizer_token *left = &parts->tokens[parts->merges[i].left];
 		const struct tokenizer_token *right = &parts->tokens[parts->merges[i].right];
-		if (left->nbytes && right->nbytes && left->bytes[left->nbytes - 1] != ' ' && right->bytes[0] == ' ')
+		if (left->nbytes && right->nbytes && left->bytes[left->nbytes - 1] != ' ' &&
+		    right->bytes[0] == ' ')
 			return false;
 	}
 	return true;
@@ -167,7 +169,8 @@ static void store_header(uint8_t *p, const struct tokenizer_header *h)
 		store_le32(p + 4 + 4 * i, fields[i]);
 }
 
-static void store_tokens(uint8_t *blob, const struct tokenizer_layout *at, const struct tokenizer_parts *parts)
+static void store_tokens(uint8_t *blob, const struct tokenizer_layout *at,
+                         const struct tokenizer_parts *parts)
 {
 	uint32_t off = 0;
 	for (size_t i = 0; i < parts->token_count; i++) {
@@ -184,8 +187,8 @@ static void store_tokens(uint8_t *blob, const struct tokenizer_layout *at, const
 }
 
 /* Ranks are dense: a merge that a later one replaced has none.  rank_of: [merge_count], zero. */
-static void store_merges(uint8_t *slots, const struct index_table *table, const struct tokenizer_parts *parts,
-                         uint32_t *rank_of)
+static void store_merges(uint8_t *slots, const struct index_table *table,
+                         const struct tokenizer_parts *parts, uint32_t *rank_of)
 {
 	uint32_t rank = 0;
 	for (uint32_t i = 0; i < table->slot_count; i++)
@@ -206,7 +209,8 @@ static void store_merges(uint8_t *slots, const struct index_table *table, const 
 	}
 }
 
-static void store_texts(uint8_t *slots, const struct index_table *table, const struct tokenizer_parts *parts)
+static void store_texts(uint8_t *slots, const struct index_table *table,
+                        const struct tokenizer_parts *parts)
 {
 	for (uint32_t i = 0; i < table->slot_count; i++, slots += 8) {
 		store_le32(slots + 4, table->slots[i]);

@@ -119,7 +119,8 @@ static pith_status check_merges(const struct pith_tokenizer *t, uint8_t *seen, s
 		return pith_fail(err, PITH_E_CORRUPT, t->at.merge_slots, "tokenizer.9",
 		                 "%u merges in the table, not %u", count, t->h.merge_count);
 	if (t->h.pretokenizer == PRETOKENIZER_SPACE_RUNS && tokenizer_byte_id(t, ' ') == PITH_TOKEN_NONE)
-		return pith_fail(err, PITH_E_CORRUPT, 12, "tokenizer.14", "space-runs without a token for space");
+		return pith_fail(err, PITH_E_CORRUPT, 12, "tokenizer.14",
+		                 "space-runs without a token for space");
 	return PITH_OK;
 }
 
@@ -156,7 +157,7 @@ static pith_status check_texts(const struct pith_tokenizer *t, struct pith_error
 	return PITH_OK;
 }
 
-/* spec tokenizer.11: "added lists exactly the tokens with ADDED or CONTROL, in the order of section 1" */
+/* spec tokenizer.11: "added lists exactly the tokens with ADDED or CONTROL" */
 static pith_status check_added(const struct pith_tokenizer *t, struct pith_error *err)
 {
 	uint32_t expected = 0, i = 0;

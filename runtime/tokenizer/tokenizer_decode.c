@@ -41,8 +41,8 @@ static size_t put_byte(struct pith_text_stream *s, uint8_t byte, uint8_t *out)
 	return put;
 }
 
-pith_status pith_tokenizer_decode(const struct pith_tokenizer *t, struct pith_text_stream *s, uint32_t id,
-                                  uint8_t *out, size_t out_cap, size_t *out_nbytes,
+pith_status pith_tokenizer_decode(const struct pith_tokenizer *t, struct pith_text_stream *s,
+                                  uint32_t id, uint8_t *out, size_t out_cap, size_t *out_nbytes,
                                   struct pith_error *err)
 {
 	size_t nbytes, put = 0;

@@ -111,8 +111,8 @@ static pith_status encode_piece(struct encoding *e, const uint8_t *text, size_t 
 /* ---- Added tokens ------------------------------------------------------------------ */
 
 /* Entry of 'added' of the longest added token at text[pos], or NULL; its size in *token_nbytes. */
-static const uint8_t *match_added(const struct encoding *e, const uint8_t *text, size_t nbytes, size_t pos,
-                                  size_t *token_nbytes)
+static const uint8_t *match_added(const struct encoding *e, const uint8_t *text, size_t nbytes,
+                                  size_t pos, size_t *token_nbytes)
 {
 	const struct pith_tokenizer *t = e->t;
 	const uint8_t *first = t->blob + t->at.added_first + 4 * (size_t)text[pos];
@@ -207,8 +207,8 @@ pith_status pith_tokenizer_encode(const struct pith_tokenizer *t, const char *te
 		put_id(&e, t->h.eos_id);
 	*ids_count = e.sink.count;
 	if (e.sink.count > ids_cap)
-		return pith_fail(err, PITH_E_LIMIT, PITH_NO_OFF, NULL, "text needs %zu ids, there is room for %zu",
-		                 e.sink.count, ids_cap);
+		return pith_fail(err, PITH_E_LIMIT, PITH_NO_OFF, NULL,
+		                 "text needs %zu ids, there is room for %zu", e.sink.count, ids_cap);
 	return PITH_OK;
 }
 

@@ -27,7 +27,8 @@ enum unicode_class {
 };
 
 /* Sets of classes, as bits 1 << class. */
-#define UNICODE_SET_L (1u << UNICODE_LU | 1u << UNICODE_LL | 1u << UNICODE_LT | 1u << UNICODE_LM | 1u << UNICODE_LO)
+#define UNICODE_SET_L \
+	(1u << UNICODE_LU | 1u << UNICODE_LL | 1u << UNICODE_LT | 1u << UNICODE_LM | 1u << UNICODE_LO)
 #define UNICODE_SET_N (1u << UNICODE_NUMBER)
 #define UNICODE_SET_P (1u << UNICODE_PUNCTUATION)
 #define UNICODE_SET_SPACE (1u << UNICODE_SPACE)
@@ -42,17 +43,22 @@ enum unicode_class {
 #define UNICODE_DECOMPOSITIONS_COUNT 6183u
 #define UNICODE_COMPOSITIONS_COUNT 2823u
 
+/*
+ * Blocks hold two classes a byte.  Ranges are first, last << 8 | combining class;
+ * decompositions whole, first, second or 0; compositions first, second, whole.
+ */
 extern const uint8_t unicode_class_index[UNICODE_INDEX_COUNT];
-extern const uint8_t unicode_class_blocks[UNICODE_BLOCKS_NBYTES];         /* two classes a byte */
-extern const uint32_t unicode_combining_ranges[UNICODE_COMBINING_COUNT];  /* first, last << 8 | class */
-extern const uint32_t unicode_decompositions[UNICODE_DECOMPOSITIONS_COUNT]; /* whole, first, second or 0 */
-extern const uint32_t unicode_compositions[UNICODE_COMPOSITIONS_COUNT];   /* first, second, whole */
+extern const uint8_t unicode_class_blocks[UNICODE_BLOCKS_NBYTES];
+extern const uint32_t unicode_combining_ranges[UNICODE_COMBINING_COUNT];
+extern const uint32_t unicode_decompositions[UNICODE_DECOMPOSITIONS_COUNT];
+extern const uint32_t unicode_compositions[UNICODE_COMPOSITIONS_COUNT];
 
 static inline enum unicode_class unicode_class_of(uint32_t cp)
 {
 	if (cp >= UNICODE_CLASS_LIMIT)
 		return cp - 0xe0100u < 0xf0u ? UNICODE_MARK : UNICODE_OTHER;
-	uint32_t i = unicode_class_index[cp / UNICODE_CLASS_BLOCK] * UNICODE_CLASS_BLOCK + cp % UNICODE_CLASS_BLOCK;
+	uint32_t block = unicode_class_index[cp / UNICODE_CLASS_BLOCK];
+	uint32_t i = block * UNICODE_CLASS_BLOCK + cp % UNICODE_CLASS_BLOCK;
 	return (enum unicode_class)((unsigned)unicode_class_blocks[i / 2] >> 4 * (i % 2) & 15u);
 }
 
@@ -107,8 +113,8 @@ static inline size_t utf8_put(uint32_t cp, uint8_t *out)
 
 /*
  * Normalization form C of text: [nbytes], into out: [3 * nbytes].  Bytes outside UTF-8 are
- * kept and end a sequence of marks.  Returns PITH_E_MEMORY-like failure as SIZE_MAX, else
- * the number of bytes written.
+ * kept and end a sequence of marks.  Returns the number of bytes written, or SIZE_MAX if
+ * there is no memory (it needs 16 bytes a byte).
  */
 size_t unicode_nfc(const uint8_t *text, size_t nbytes, uint8_t *out);
 
