@@ -28,6 +28,7 @@ HEADERS = format/pith_status.h loader/pith.h runtime/pithrun.h \
 TEST_SOURCES = $(shell grep -l '^int main' tests/*.c)
 TEST_PROGRAMS = $(TEST_SOURCES:%.c=$(B)/%)
 TEST_SCRIPTS = $(wildcard tests/test_*.sh tests/test_*.py)
+BENCHES = $(patsubst %.c,$(B)/%,$(wildcard bench/bench_*.c))
 FUZZ_SOURCES = $(wildcard tests/fuzz_*.c)
 SUPPORT = $(patsubst %.c,$(B)/%.o,$(filter-out $(TEST_SOURCES) $(FUZZ_SOURCES),$(wildcard tests/*.c)))
 STATIC = $(B)/libpithtool.a $(B)/libpithrun.a $(B)/libpith.a
@@ -42,7 +43,7 @@ ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 endif
-OWN_FLAGS = $(if $(findstring runtime/kernels/,$@),-O3) $(if $(findstring /tests/,$@),-Itests) \
+OWN_FLAGS = $(if $(findstring runtime/kernels/,$@),-O3) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
 	$(foreach isa,avx2 avx512,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
 # A version script where the library has one.
 map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
@@ -94,7 +95,7 @@ $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
 	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(STATIC) $(LIBS)
 
 # ---- tests ----
-$(TEST_PROGRAMS): %: %.o $(SUPPORT) $(STATIC)
+$(TEST_PROGRAMS) $(BENCHES): %: %.o $(SUPPORT) $(STATIC)
 	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(SUPPORT) $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
 .PHONY: programs test test-run test-all asan fuzz fuzz-run
@@ -124,8 +125,8 @@ $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(SUPPORT) $(STATIC)
 demo: packages
 	+$(MAKE) $(PARALLEL) all
 	BUILD=$(B) sh bench/demo.sh
-bench: all
-	BUILD=$(B) PYTHON='$(PYTHON)' sh bench/run.sh
+bench: all $(BENCHES)
+	BUILD=$(B) PYTHON='$(PYTHON)' sh bench/run.sh $(BENCHES)
 readme-tables: all
 	BUILD=$(B) $(PYTHON) bench/readme_tables.py README.md
 install: all

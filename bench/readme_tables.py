@@ -1,0 +1,114 @@
+"""Measure what README.md shows and rewrite its tables, between their markers.
+
+usage: readme_tables.py README.md       with BUILD in the environment
+
+A table stands between '<!-- table NAME -->' and '<!-- end -->'; NAME is a function below.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+BUILD = os.environ.get("BUILD", "build")
+PITH = os.path.join(BUILD, "pith")
+SOURCE = "models/books6m"
+EVAL_TEXTS = ("docs-peps-00.txt", "speeches-us-gov-00.txt")
+TEXTS = ("docs-peps-00.txt", "docs-eips-00.txt", "speeches-us-gov-00.txt")
+SCHEMES = ("bf16", "rtn:bits=8,group=32", "rtn:bits=4,group=32", "rtn:bits=4,group=128",
+           "rtn:bits=3,group=32", "rtn:bits=3,group=128")
+
+
+def run(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+
+
+def pith_json(*arguments):
+    return json.loads(run(PITH, *arguments, "--json"))
+
+
+def timed(*command):
+    start = time.monotonic()
+    run(*command)
+    return time.monotonic() - start
+
+
+def rows(head, lines):
+    out = ["| " + " | ".join(head) + " |", "|" + "|".join(["---"] + ["---:"] * (len(head) - 1)) + "|"]
+    return out + ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def convert(folder, scheme):
+    path = os.path.join(folder, re.sub(r"\W+", "-", scheme) + ".pith")
+    run(PITH, "convert", SOURCE, "-o", path, "--scheme", scheme)
+    return path
+
+
+def machine():
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    name = re.search(r"^model name\s*: (.*)$", text, re.M)
+    kernels = pith_json("version")["kernels"]
+    return f"{name.group(1) if name else 'unknown processor'}, {len(os.sched_getaffinity(0))} threads, {kernels} kernels"
+
+
+def quality(folder):
+    lines = []
+    for scheme in SCHEMES:
+        path = convert(folder, scheme)
+        results = [pith_json("eval", path, "--text", f"bench/texts/{t}") for t in EVAL_TEXTS]
+        lines.append([f"`{scheme}`", f"{os.path.getsize(path):,}", f"{results[0]['bits_per_weight']:.2f}"] +
+                     [f"{r['perplexity']:.2f}" for r in results])
+    return rows(["scheme", "file bytes", "bits per weight"] + [f"perplexity, {t}" for t in EVAL_TEXTS], lines)
+
+
+def speed(folder):
+    lines = []
+    for scheme in ("bf16", "rtn:bits=8,group=32", "rtn:bits=4,group=32"):
+        r = pith_json("bench", convert(folder, scheme))
+        lines.append([f"`{scheme}`", f"{r['prefill_tok_s']:.0f}", f"{r['decode_tok_s']:.0f}",
+                      f"{100 * r['bandwidth_share']:.0f} %"])
+    return rows(["scheme", "prefill tokens/s", "decode tokens/s", "share of memory bandwidth"], lines) + \
+        ["", f"({machine()}; the model fits into the caches, so the share may pass what memory gives.)"]
+
+
+def archive(folder):
+    lines = []
+    for text in TEXTS:
+        source = f"bench/texts/{text}"
+        nbytes = os.path.getsize(source)
+        packed = os.path.join(folder, text + ".pz")
+        zip_seconds = timed(PITH, "zip", "-o", packed, source)
+        unzip_seconds = timed(PITH, "unzip", packed, "-C", os.path.join(folder, text + ".d"))
+        bits = [8 * os.path.getsize(packed) / nbytes]
+        for command in (["xz", "-9e", "-c", source], ["zstd", "-19", "-q", "-c", source]):
+            bits.append(8 * len(run(*command)) / nbytes)
+        lines.append([text, f"{nbytes:,}"] + [f"{b:.3f}" for b in bits] +
+                     [f"{nbytes / 1000 / s:.0f}" for s in (zip_seconds, unzip_seconds)])
+    return rows(["text", "bytes", "pith zip", "xz -9e", "zstd -19", "zip KB/s", "unzip KB/s"], lines) + \
+        ["", f"(Bits per byte, archive headers counted. {machine()}.)"]
+
+
+TABLES = {"quality": quality, "speed": speed, "archive": archive}
+
+
+def main():
+    path = pathlib.Path(sys.argv[1])
+    text = path.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, table in TABLES.items():
+            marker = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.S)
+            if not marker.search(text):
+                sys.exit(f"{path}: no marker for table {name}")
+            print(f"measuring: {name}", file=sys.stderr)
+            body = "\n".join(table(folder))
+            text = marker.sub(lambda m: f"{m.group(1)}{body}\n{m.group(2)}", text)
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
