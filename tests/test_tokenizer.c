@@ -582,6 +582,24 @@ static void test_rules_of_meaning(void **state)
 	close_subject(&s);
 }
 
+/* The example of spec/tokenizer.md section 6. */
+static void test_spec_example(void **state)
+{
+	static const char json[] = "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\","
+	                           "\"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2}, \"merges\": [\"a b\"]}}";
+	static const uint32_t header[20] = {0x4b4f5450, 0, 0, 1, 0, 3, 4, 1, 3, 1, 3, 6, 2, 0, 2, UINT32_MAX,
+	                                    UINT32_MAX, UINT32_MAX, UINT32_MAX, 0};
+	struct subject s = import_text(json, NULL, NULL);
+	(void)state;
+	for (size_t i = 0; i < 20; i++)
+		assert_int_equal(load_le32(s.blob + 4 * i), header[i]);
+	assert_memory_equal(s.blob + 0x80, "\0\0\0\0\1\0\0\0\2\0\0\0\4\0\0\0", 16);
+	assert_memory_equal(s.blob + 0xc0, "abab", 4);
+	assert_memory_equal(s.blob + 0x100, "\x10\x10\x10", 4);
+	assert_memory_equal(s.blob + 0x550, "\0\0\0\0\1\0\0\0\0\0\0\0\2\0\0\0", 16);
+	close_subject(&s);
+}
+
 /* ---- Import ------------------------------------------------------------------------ */
 
 #define BPE(vocab, merges) "\"model\": {\"type\": \"BPE\", \"vocab\": " vocab ", \"merges\": " merges "}"
@@ -674,6 +692,7 @@ int main(void)
 	    cmocka_unit_test(test_rules),
 	    cmocka_unit_test(test_split_at_spaces),
 	    cmocka_unit_test(test_rules_of_meaning),
+	    cmocka_unit_test(test_spec_example),
 	    cmocka_unit_test(test_refused_json),
 	    cmocka_unit_test(test_damaged_json),
 	};
