@@ -10,7 +10,7 @@
 #include <zstd.h>
 
 /* Windows of more than 128 MiB are not ours: the writer's level 19 uses 8 MiB. */
-enum { MAX_WINDOW_LOG = 27, PIECE_NBYTES = 1 << 17 };
+enum { MAX_WINDOW_LOG = 27, MAX_RAW_NBYTES = 1 << 30, PIECE_NBYTES = 1 << 17 };
 
 pith_status pith_frame_check(const uint8_t *stored, size_t nbytes, uint64_t raw_nbytes,
                              uint64_t off, struct pith_error *err)
@@ -20,7 +20,8 @@ pith_status pith_frame_check(const uint8_t *stored, size_t nbytes, uint64_t raw_
 	if (content == ZSTD_CONTENTSIZE_ERROR || content == ZSTD_CONTENTSIZE_UNKNOWN)
 		return pith_fail(err, PITH_E_CORRUPT, off, "container.21",
 		                 "not a zstd frame with a content size");
-	if (content != raw_nbytes)
+	// spec container.21: "raw_nbytes at most 2^30"
+	if (content != raw_nbytes || raw_nbytes > MAX_RAW_NBYTES)
 		return pith_fail(err, PITH_E_CORRUPT, off, "container.21",
 		                 "the zstd frame gives %llu bytes, the directory %llu", content,
 		                 (unsigned long long)raw_nbytes);

@@ -10,6 +10,10 @@
  * Opening takes the same time for any file: no per-weight work, no allocation that
  * grows with the model.
  *
+ * The file must not be cut while it is open: reading a page that is gone raises SIGBUS,
+ * which no library can turn into an error.  Replacing it by rename is safe, and so is
+ * appending lineage.
+ *
  * Threading: a pith_file is immutable after open; every function that takes it const
  * may be called from any thread at once.
  *
@@ -236,11 +240,11 @@ pith_status pith_file_canary(const struct pith_file *file, size_t weight, struct
 struct pith_verify_options {
 	unsigned threads; /* 0: all cores online, at most 16 */
 	/*
-	 * Called for every fault from the calling thread, in file order; may be NULL.  Verification goes
-	 * on after a fault until 64 were found.
+	 * Called from the calling thread, after the work, for the first 64 faults in file order;
+	 * may be NULL.  Verification never stops at a fault.
 	 */
 	void (*fault)(void *ctx, const struct pith_error *fault);
-	/* Bytes done of bytes to do; may be NULL.  Called from the calling thread. */
+	/* Bytes done of bytes to do; may be NULL.  Called from the calling thread, often. */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total);
 	void *ctx;
 };

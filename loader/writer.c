@@ -291,7 +291,7 @@ pith_status pith_writer_section(struct pith_writer *w, uint32_t id, enum pith_en
 	bool is_own = id == PITH_SECTION_NAME || id == PITH_SECTION_TEXT;
 	bool is_raw = encoding == PITH_ENCODING_RAW;
 	if (!is_blob || is_own || (id == PITH_SECTION_TOKN && !is_raw) ||
-	    (!is_raw && encoding != PITH_ENCODING_ZSTD))
+	    (!is_raw && (encoding != PITH_ENCODING_ZSTD || nbytes > 1u << 30)))
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "container.10",
 		                 "section \"%s\" cannot be written with encoding %d", name,
 		                 (int)encoding);

@@ -8,6 +8,9 @@
  * file, which abort() removes.  Disk full and other errors surface as PITH_E_IO at the call that met
  * them and leave nothing under the final name.
  *
+ * A program that wants an error, not a signal, at the limit of a file's size (RLIMIT_FSIZE)
+ * ignores SIGXFSZ.
+ *
  * One thread at a time per writer.  Private to Pith's tools (linked from libpith,
  * declared here, not installed).  Same calls, same bytes.
  *
