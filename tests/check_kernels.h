@@ -156,10 +156,10 @@ static inline void make_dense(struct pith_term *term, struct arena *arena, struc
 	term->u.dense = (struct pith_dense){p, dtype, (uint32_t)width};
 }
 
-/* zero_mode 3 is the two-level one; group_size 0: the row. */
+/* zero_mode 3 is the two-level one, with codes of 'level_bits' (0: any); group_size 0: the row. */
 static inline void make_affine(struct pith_term *term, struct arena *arena, struct rng *rng,
                                enum fill fill, size_t m, size_t n, uint32_t bits,
-                               uint32_t zero_mode, size_t group_size)
+                               uint32_t zero_mode, size_t group_size, uint32_t level_bits)
 {
 	make_shape(term, m, n);
 	struct pith_affine *a = &term->u.affine;
@@ -172,8 +172,8 @@ static inline void make_affine(struct pith_term *term, struct arena *arena, stru
 	size_t tg = term->tiles * a->groups;
 	a->codes = plane_random(arena, rng, fill, term->tiles * a->blocks * 64 * bits);
 	if (zero_mode == 3) {
-		a->scale_bits = 1 + (uint32_t)rng_below(rng, 8);
-		a->zero_bits = 1 + (uint32_t)rng_below(rng, 8);
+		a->scale_bits = level_bits ? level_bits : 1 + (uint32_t)rng_below(rng, 8);
+		a->zero_bits = level_bits ? level_bits : 1 + (uint32_t)rng_below(rng, 8);
 		a->scale_codes = plane_random(arena, rng, fill, tg * a->scale_bits * 2);
 		a->zero_codes = plane_random(arena, rng, fill, tg * a->zero_bits * 2);
 		a->second_level = plane_f16(arena, rng, fill, tg * 4);
@@ -237,7 +237,7 @@ static inline void make_act(struct pith_act *act, struct arena *arena, struct rn
                             enum fill fill, size_t k, size_t n)
 {
 	size_t blocks = (n + 31) / 32;
-	size_t ldx = pith_act_ldx(n), ldq = pith_round_up(n, 64), lds = blocks + rng_below(rng, 3);
+	size_t ldx = pith_act_ldx(n), ldq = pith_round_up(n, 64) + 64, lds = blocks + rng_below(rng, 3);
 	float *x = arena_alloc(arena, k * ldx * sizeof(float));
 	int8_t *q = arena_alloc(arena, k * ldq);
 	float *scale = arena_alloc(arena, k * lds * sizeof(float));

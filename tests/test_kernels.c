@@ -100,7 +100,7 @@ static void check_affine(const struct sets *sets, struct rng *rng, enum fill fil
 	char what[80];
 	snprintf(what, sizeof(what), "affine %u bits zero_mode %u group %zu fill %d", bits, zero_mode,
 	         group_size, (int)fill);
-	make_affine(&term, &arena, rng, fill, m, n, bits, zero_mode, group_size);
+	make_affine(&term, &arena, rng, fill, m, n, bits, zero_mode, group_size, 0);
 	make_act(&act, &arena, rng, fill, k, n);
 	act.x = NULL; /* an integer kind has no business there */
 	compare_apply(sets, rng, &term, PITH_KIND_AFFINE, &act, what);

@@ -124,19 +124,20 @@ LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, bool re
 	return vf_fnma(vf_mul(u, z), fsum, t);
 }
 
-/* What the columns of one block do to one token's accumulator of one part. */
+/*
+ * What the columns of one block do to one token's accumulator.  runs: 0 (one of 32 columns), 1 or 2 (of
+ * 16); s, z: [2] of the rows at hand, one per run.
+ */
 LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool real, unsigned runs,
-                            const int8_t *q, const int32_t *sum, float as,
-                            const struct affine_scale *scale, size_t part, vf t)
+                            const int8_t *q, const int32_t *sum, float as, const vf s[2],
+                            const vf z[2], vf t)
 {
-	if (runs == 0) /* one run of 32 columns */
+	if (runs == 0)
 		return affine_run(code, 8, bits, real, q, vi_add(vi_set1(sum[0]), vi_set1(sum[1])), as,
-		                  scale[0].s[part], scale[0].z[part], t);
-	t = affine_run(code, 4, bits, real, q, vi_set1(sum[0]), as, scale[0].s[part],
-	               scale[0].z[part], t);
+		                  s[0], z[0], t);
+	t = affine_run(code, 4, bits, real, q, vi_set1(sum[0]), as, s[0], z[0], t);
 	if (runs == 2)
-		t = affine_run(code + 4, 4, bits, real, q + 16, vi_set1(sum[1]), as, scale[1].s[part],
-		               scale[1].z[part], t);
+		t = affine_run(code + 4, 4, bits, real, q + 16, vi_set1(sum[1]), as, s[1], z[1], t);
 	return t;
 }
 
@@ -149,28 +150,32 @@ struct affine_batch {
 	float *t; /* [count, 16] */
 };
 
-/* Block 'b' of a tile for all tokens; runs: 0 (one of 32 columns), 1 or 2 (of 16). */
+/* Block 'b' of a tile for all tokens. */
 LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool real, unsigned runs,
                               bool single, const struct affine_scale *scale,
                               const struct affine_batch *batch, vf one[LANE_PARTS])
 {
+	const size_t ldq = batch->ldq, lds = batch->lds, count = batch->count;
+#pragma GCC unroll 2
 	for (size_t part = 0; part < LANE_PARTS; part++) {
+		/* locals, because a store to t might change what a pointer leads to */
+		const vf s[2] = {scale[0].s[part], scale[runs == 2].s[part]};
+		const vf z[2] = {scale[0].z[part], scale[runs == 2].z[part]};
 		vi code[AFFINE_VECTORS];
 		decode_block(block, bits, part, code);
 		const int8_t *q = batch->q + b * PITH_ACT_GROUP;
 		const float *as = batch->as + b;
 		const int32_t *sum = batch->sum + 2 * b;
 		if (single) {
-			one[part] = affine_token(code, bits, real, runs, q, sum, *as, scale, part, one[part]);
+			one[part] = affine_token(code, bits, real, runs, q, sum, *as, s, z, one[part]);
 			continue;
 		}
 		float *t = batch->t + part * LANE_WIDTH;
-		for (size_t i = 0; i < batch->count; i++) {
-			vf_store(t, affine_token(code, bits, real, runs, q, sum, *as, scale, part, vf_load(t)));
-			t += PITH_TILE_ROWS;
-			q += batch->ldq;
-			as += batch->lds;
-			sum += 2 * batch->lds;
+		for (float *end = t + count * PITH_TILE_ROWS; t != end; t += PITH_TILE_ROWS) {
+			vf_store(t, affine_token(code, bits, real, runs, q, sum, *as, s, z, vf_load(t)));
+			q += ldq;
+			as += lds;
+			sum += 2 * lds;
 		}
 	}
 }

@@ -156,15 +156,19 @@ LANE_INLINE void vi_store_i8(int8_t *p, vi v)
 #define LANE_SHIFT_RIGHT(v, s) _mm256_srli_epi16(v, s)
 #define LANE_SHIFT_LEFT(v, s) _mm256_slli_epi16(v, s)
 
-/* Sum of the bits' values: lane i is the number whose bit k is bit (8 * part + i) of masks[k]. */
+/* Lane i is the number whose bit k is bit (8 * part + i) of masks[k]; bits <= 8. */
 LANE_INLINE vf vf_from_masks(const uint8_t *masks, unsigned bits, size_t part)
 {
-	const vi lane_bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+	const vi low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+	const vi lane_bit = part == 0 ? low : _mm256_slli_epi32(low, 8);
 	vi code = vi_zero();
-	for (unsigned k = 0; k < bits; k++) {
-		vi byte = _mm256_set1_epi32(masks[2 * (size_t)k + part]);
-		vi set = _mm256_cmpeq_epi32(_mm256_and_si256(byte, lane_bit), lane_bit);
-		code = _mm256_or_si256(code, _mm256_and_si256(set, _mm256_set1_epi32((int)(1u << k))));
+#pragma GCC unroll 8
+	for (unsigned k = 0; k < 8; k++) {
+		if (k == bits)
+			break;
+		vi mask = _mm256_set1_epi16((short)load_le16(masks + 2 * (size_t)k));
+		vi set = _mm256_cmpeq_epi32(_mm256_and_si256(mask, lane_bit), lane_bit);
+		code = _mm256_or_si256(code, _mm256_and_si256(set, vi_set1((int32_t)(1u << k))));
 	}
 	return _mm256_cvtepi32_ps(code);
 }
@@ -198,7 +202,7 @@ LANE_INLINE vi code_dot(const vi *code, unsigned count, unsigned bits, const int
 	const vi ones = _mm256_set1_epi16(1), high = vi_set1_u8(0x80);
 	vi sum = bits == 8 ? _mm256_slli_epi32(asum, 7) : vi_zero();
 	for (unsigned i = 0; i < count; i += pairs) {
-		vi part = vi_zero();
+		vi part = ones; /* set by the first step */
 		for (unsigned j = i; j < i + pairs && j < count; j++) {
 			int32_t q4;
 			memcpy(&q4, q + 4 * j, 4);
@@ -208,9 +212,12 @@ LANE_INLINE vi code_dot(const vi *code, unsigned count, unsigned bits, const int
 				x = _mm256_sign_epi8(x, centred);
 				c = _mm256_abs_epi8(centred);
 			}
-			part = _mm256_add_epi16(part, _mm256_maddubs_epi16(c, x));
+			vi pair = _mm256_maddubs_epi16(c, x);
+			/* nothing saturates; a plain sum would be made a tree that spills the codes */
+			part = j == i ? pair : _mm256_adds_epi16(part, pair);
 		}
-		sum = vi_add(sum, _mm256_madd_epi16(part, ones));
+		part = _mm256_madd_epi16(part, ones);
+		sum = i == 0 && bits != 8 ? part : vi_add(sum, part);
 	}
 	return sum;
 }

@@ -129,15 +129,19 @@ LANE_INLINE void vi_store_i8(int8_t *p, vi v)
 #define LANE_SHIFT_RIGHT(v, s) _mm512_srli_epi16(v, s)
 #define LANE_SHIFT_LEFT(v, s) _mm512_slli_epi16(v, s)
 
-/* Sum of the bits' values: lane i is the number whose bit k is bit i of masks[k]. */
+/* Lane i is the number whose bit k is bit i of masks[k]; bits <= 8, sums of powers of two are exact. */
 LANE_INLINE vf vf_from_masks(const uint8_t *masks, unsigned bits, size_t part)
 {
 	(void)part;
-	vi code = vi_zero();
-	for (unsigned k = 0; k < bits; k++)
-		code = _mm512_mask_or_epi32(code, load_le16(masks + 2 * (size_t)k), code,
-		                            _mm512_set1_epi32((int)(1u << k)));
-	return _mm512_cvtepi32_ps(code);
+	vf code = vf_zero();
+#pragma GCC unroll 8
+	for (unsigned k = 0; k < 8; k++) {
+		if (k == bits)
+			break;
+		code = _mm512_mask_add_ps(code, load_le16(masks + 2 * (size_t)k), code,
+		                          vf_set1((float)(1u << k)));
+	}
+	return code;
 }
 
 /* The tree of spec/numerics.md 1 over sixteen lanes. */
