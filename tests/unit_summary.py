@@ -12,6 +12,6 @@ def main():
 	result = program.result
 	failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
 	for test, reason in result.skipped:
-		print(f"skipped {test.id().replace('__main__.', '')}: {reason}")
+		print(f"skip: {test.id().replace('__main__.', '')}: {reason}")
 	print(f"{result.testsRun - failed - len(result.skipped)} passed, {failed} failed, {len(result.skipped)} skipped")
 	sys.exit(1 if failed else 0)
