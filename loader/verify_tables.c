@@ -230,9 +230,12 @@ static int compare_extents(const void *a, const void *b)
 	return (x->plane > y->plane) - (x->plane < y->plane);
 }
 
-/* Directory, sections and the planes whose entries are right, sorted. */
+/*
+ * Directory, sections and the planes whose entries are right, sorted; *complete is false when
+ * the entry of a plane is wrong, so that its bytes look as if they belonged to nobody.
+ */
 static pith_status collect_extents(struct pith_verify *v, struct extent *extents, size_t *count,
-                                   struct pith_error *err)
+                                   bool *complete, struct pith_error *err)
 {
 	const struct pith_file *file = v->file;
 	const struct pith_header *h = &file->header;
@@ -253,6 +256,10 @@ static pith_status collect_extents(struct pith_verify *v, struct extent *extents
 		pith_status status = pith_file_plane(file, i, &e, err);
 		if (status == PITH_OK)
 			extents[n++] = (struct extent){ e.off, e.off + e.nbytes, (uint32_t)i };
+		else
+			*all = false;
+		else
+			*complete = false;
 		PITH_TRY(pith_verify_note(v, status, err));
 	}
 	qsort(extents, n, sizeof(*extents), compare_extents);
@@ -287,10 +294,11 @@ static pith_status check_gap(const struct pith_verify *v, uint64_t begin, uint64
 }
 
 static pith_status check_extents(struct pith_verify *v, const struct extent *extents, size_t count,
-                                 struct pith_error *err)
+                                 bool complete, struct pith_error *err)
 {
 	uint64_t other = PITH_SLOT_OFF(1 - v->file->slot), end = PITH_DATA_OFF;
-	bool gaps_are_zero = pith_slot_state(v->file->data + other) == PITH_SLOT_EMPTY;
+	bool gaps_are_zero =
+	    complete && pith_slot_state(v->file->data + other) == PITH_SLOT_EMPTY;
 	const struct extent *last = NULL; /* the first entry of the extent before */
 	for (size_t i = 0; i < count; i++) {
 		const struct extent *e = &extents[i];
@@ -322,6 +330,7 @@ static pith_status check_extents(struct pith_verify *v, const struct extent *ext
 pith_status pith_verify_extents(struct pith_verify *v, struct pith_error *err)
 {
 	size_t nbytes, count = 0;
+	bool all = true;
 	size_t cap = (size_t)v->file->tables.plan.count + v->file->header.directory_count + 1;
 	struct extent *extents = NULL;
 	if (pith_mul_size(cap, sizeof(*extents), &nbytes))
@@ -329,9 +338,10 @@ pith_status pith_verify_extents(struct pith_verify *v, struct pith_error *err)
 	if (extents == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
 		                 "no memory to verify %zu extents", cap);
-	pith_status status = collect_extents(v, extents, &count, err);
+	bool complete = true;
+	pith_status status = collect_extents(v, extents, &count, &complete, err);
 	if (status == PITH_OK)
-		status = check_extents(v, extents, count, err);
+		status = check_extents(v, extents, count, complete, err);
 	free(extents);
 	return status;
 }

@@ -58,10 +58,12 @@ def goods():
 	one = [t.weight("w", [t.dense([[1.0, -2.5]], F32)], dim=[2])]
 	everything = {"folder": "container", "name": "good-full", "weights": weights(), "extra": full(),
 	              "about": "Keys, blocks, lineage, canary, a zstd section, an experimental section."}
+	later = dict(everything, name="good-lineage-kind", about="Lineage of kind 9 is passed over.", extra=dict(full()))
+	later["extra"]["lineage"] = LINEAGE + [{"kind": 9}]
 	unread = weights()
 	unread[0]["flags"] = 0
 	rank4 = [t.weight("w", [t.dense(t.random_matrix(rng, 2, 12, F16), F16)], dim=[2, 3, 2, 2])]
-	return [good("container", "one-weight", "The smallest file: one weight of two numbers.", one), everything,
+	return [good("container", "one-weight", "The smallest file: one weight of two numbers.", one), everything, later,
 	        good("container", "rank-4", "Four dimensions: a matrix of 2 rows and 12 columns.", rank4),
 	        good("container", "unread-weight", "A weight that the forward pass does not read is no part of the identity.",
 	             unread, canaries=False),
@@ -423,7 +425,6 @@ def metadata():
 		meta("bad-canary-weight", "container.19", "A canary of weight 2 of 2.", "CNRY", 0, weight=2),
 		bend("bad-canary-twice", "container.19", "Two canaries of one weight.", canaries({})),
 		meta("bad-canary-reserved", "container.12", "A reserved byte of a canary.", "CNRY", 0, reserved=b"\x01" + bytes(15)),
-		meta("bad-lineage-kind", "container.19", "Lineage of kind 9.", "LINE", 0, kind=9),
 		meta("bad-lineage-weight", "container.19", "Lineage of weight 2 of 2.", "LINE", 2, weight=3),
 		meta("bad-lineage-string", "container.19", "A string of lineage ends behind TEXT.", "LINE", 1, value_off=2 ** 63),
 		meta("bad-lineage-reserved", "container.12", "A reserved byte of lineage.", "LINE", 0, reserved=b"\x01" + bytes(39)),

@@ -258,9 +258,9 @@ def weight_vectors():
 	       for name, value in (("codebook", 3), ("ternary", 4), ("lowrank", 7), ("kind-8", 8), ("experimental", 0x80000001))]
 	return out + [
 		bent("weight", "bad-kind-0", "weight.1", "Kind 0 is no kind.", one(), kind(0)),
-		bent("weight", "bad-role-0", "weight.1", "Role 0 is no role.", one(), set_field("PLAN", 0, role=0)),
-		bent("weight", "bad-layout-0", "weight.1", "Layout 0 is no layout.", one(), set_field("PLAN", 0, layout=0)),
-		bent("weight", "bad-dtype-0", "weight.1", "Dtype 0 is no dtype.", one(), set_field("PLAN", 0, dtype=0)),
+		bent("weight", "bad-role-0", "container.15", "Role 0 is no role.", one(), set_field("PLAN", 0, role=0)),
+		bent("weight", "bad-layout-0", "container.15", "Layout 0 is no layout.", one(), set_field("PLAN", 0, layout=0)),
+		bent("weight", "bad-dtype-0", "container.15", "Dtype 0 is no dtype.", one(), set_field("PLAN", 0, dtype=0)),
 		bent("weight", "unsupported-role", "weight.1", "Role 10 is not listed.", one(), set_field("PLAN", 0, role=10)),
 		bent("weight", "unsupported-layout", "weight.1", "An experimental layout.", one(), set_field("PLAN", 0, layout=0x80000000)),
 		bent("weight", "unsupported-dtype", "weight.1", "Dtype 8 is not listed.", one(), set_field("PLAN", 0, dtype=8)),

@@ -303,7 +303,7 @@ class PithFile:
 		contents = []
 		for plane, (role, layout, dtype, count) in zip(bound.stored, wanted):
 			for what, value, known in (("role", plane.role, 9), ("layout", plane.layout, 4), ("dtype", plane.dtype, 7)):
-				need(value != 0, "weight.1", f"{weight.name}: {what} 0", plane.at)
+				need(value != 0, "container.15", f"{weight.name}: {what} 0", plane.at)
 				if value > known:
 					raise unsupported("weight.1", f"{weight.name}: {what} {value}", plane.at)
 			nbytes = count * terms.DTYPE_NBYTES[dtype]

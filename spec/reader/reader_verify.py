@@ -126,8 +126,7 @@ class Verifier:
 		file, rule = self.file, "container.19"
 		for i in range(file.count("LINE")):
 			raw, at = file.entry("LINE", i)
-			kind, weight = u32(raw, 0), u32(raw, 4)
-			need(1 <= kind <= 8, rule, f"lineage {i}: kind {kind}", at)
+			weight = u32(raw, 4)
 			need(weight <= file.count("WGHT"), rule, f"lineage {i}: weight", at)
 			file.text(u64(raw, 8), u32(raw, 16), rule)
 			file.text(u64(raw, 24), u32(raw, 20), rule)
