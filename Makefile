@@ -48,6 +48,7 @@ OWN_FLAGS = $(if $(findstring runtime/kernels/,$@),-O3) $(if $(findstring /tests
 # A version script where the library has one.
 map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
 comma = ,
+Q = $(if $(V),,@echo '  $@' &&) # make V=1 shows the commands
 
 .PHONY: all models
 all: $(STATIC) $(B)/libpith.so $(B)/libpithrun.so $(B)/pith
@@ -55,7 +56,7 @@ models: $(B)/models/default.pith
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(FLAGS) $(OWN_FLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(FLAGS) $(OWN_FLAGS) -c -o $@ $<
 
 $(B)/flags: FORCE # changes when compiler or flags do
 	@mkdir -p $(B)
@@ -66,37 +67,36 @@ $(B)/libpith.a: $(PITH_OBJECTS)
 $(B)/libpithrun.a: $(RUN_OBJECTS)
 $(B)/libpithtool.a: $(call objects,convert)
 $(B)/%.a:
-	rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B)/libpith.so: $(PITH_OBJECTS) $(wildcard loader/libpith.map)
-	$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libpith.so.$(SOVERSION) \
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libpith.so.$(SOVERSION) \
 		$(call map,loader/libpith.map) -o $@.$(SOVERSION) $(PITH_OBJECTS) $(PITH_LIBS)
-	ln -sf libpith.so.$(SOVERSION) $@
+	@ln -sf libpith.so.$(SOVERSION) $@
 $(B)/libpithrun.so: $(RUN_OBJECTS) $(B)/libpith.so $(wildcard runtime/libpithrun.map)
-	$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libpithrun.so.$(SOVERSION) \
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -shared -Wl,-soname,libpithrun.so.$(SOVERSION) \
 		$(call map,runtime/libpithrun.map) -o $@.$(SOVERSION) $(RUN_OBJECTS) \
 		-L$(B) -lpith $(PITH_LIBS) -pthread
-	ln -sf libpithrun.so.$(SOVERSION) $@
+	@ln -sf libpithrun.so.$(SOVERSION) $@
 
 # ---- the command: built without a model first, which makes the model that is linked in ----
 $(B)/stage1/default.pith: $(B)/flags
 	@mkdir -p $(@D)
-	: > $@
+	@: > $@
 $(B)/models/default.pith: $(B)/stage1/pith $(wildcard $(DEFAULT_SOURCE)/*)
 	@mkdir -p $(@D)
 	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)'
 $(B)/stage1/embed_model.o: $(B)/stage1/default.pith
 $(B)/models/embed_model.o: $(B)/models/default.pith
 $(B)/stage1/embed_model.o $(B)/models/embed_model.o: cli/embed_model.S
-	$(CC) -c -Wa,-I$(@D) -o $@ $<
+	$(Q)$(CC) -c -Wa,-I$(@D) -o $@ $<
 $(B)/stage1/pith: $(B)/stage1/embed_model.o
 $(B)/pith: $(B)/models/embed_model.o
 $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(STATIC) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(STATIC) $(LIBS)
 
 # ---- tests ----
 $(TEST_PROGRAMS) $(BENCHES): %: %.o $(SUPPORT) $(STATIC)
-	$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(SUPPORT) $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(SUPPORT) $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
 .PHONY: programs test test-run test-all asan fuzz fuzz-run
 programs: all $(TEST_PROGRAMS)
@@ -118,7 +118,7 @@ fuzz-run: $(FUZZ_SOURCES:%.c=$(B)/%)
 		$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
 			-artifact_prefix=$$t. $$t.corpus $$seeds || exit 1; done
 $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(SUPPORT) $(STATIC)
-	$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(SUPPORT) $(STATIC) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(SUPPORT) $(STATIC) $(LIBS)
 
 # ---- for users ----
 .PHONY: demo bench readme-tables install packages clean help FORCE

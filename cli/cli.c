@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cli.h"
+#include "cli_options.h"
 
 #include "bytes.h"
 #include "pith.h"
@@ -77,6 +78,18 @@ static int run_command(const struct cli_command *command, int argc, char **argv)
 	return code;
 }
 
+static int refuse_command(const char *name)
+{
+	struct cli cli = {0};
+	const char *best = NULL;
+	for (size_t i = 0; i + 1 < PITH_ARRAY_LENGTH(cli_commands); i++)
+		if (cli_commands[i] != NULL)
+			best = cli_nearest(name, cli_commands[i]->name, best);
+	if (best != NULL)
+		return cli_usage(&cli, "no command '%s'; did you mean %s?", name, best);
+	return cli_usage(&cli, "no command '%s'", name);
+}
+
 int main(int argc, char **argv)
 {
 	cli_signals_install();
@@ -85,10 +98,8 @@ int main(int argc, char **argv)
 		return CLI_USAGE;
 	}
 	const struct cli_command *command = find_command(argv[1]);
-	if (command == NULL) {
-		struct cli cli = {0};
-		return cli_usage(&cli, "no command '%s'", argv[1]);
-	}
+	if (command == NULL)
+		return refuse_command(argv[1]);
 	struct pith_error err;
 	if (pith_kernels_check(NULL, &err) != PITH_OK) {
 		struct cli cli = {.command = command};

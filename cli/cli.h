@@ -128,7 +128,7 @@ char *cli_format_digest(const uint8_t digest[16], char text[33]);
 
 /*
  * A bar with rate and ETA on a terminal, else a plain line every 10 s or 10 % (none for work
- * under 2 s).  Zero-initialise, start, update often (cheap), end once.
+ * under 3 s).  Zero-initialise, start, update often (cheap), end once.
  */
 struct cli_progress {
 	const char *what; /* "verify" */

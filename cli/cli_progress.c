@@ -15,9 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Seconds between redraws of a bar, and between plain lines when less than 10 % was done. */
 #define REDRAW_SECONDS 0.1
 #define PLAIN_SECONDS 10.0
-#define QUIET_SECONDS 2.0
+#define QUIET_SECONDS 3.0 /* the least time between plain lines, and before the first */
 
 static bool bar_on_line; /* a program's state, not a library's: see the file comment */
 
@@ -116,7 +117,7 @@ void cli_progress_update_note(struct cli_progress *p, uint64_t done, const char 
 			return;
 	} else {
 		bool tenth = p->total > 0 && done - p->shown_done >= p->total / 10;
-		if (now - p->start < QUIET_SECONDS || now - p->shown < 1 ||
+		if (now - p->shown < QUIET_SECONDS ||
 		    (!tenth && now - p->shown < PLAIN_SECONDS))
 			return;
 	}

@@ -13,15 +13,15 @@ pass() { passed=$((passed + 1)) && echo "[       OK ] $1"; }
 fail() { failed=$((failed + 1)) && echo "[  FAILED  ] $1${2:+: $2}"; }
 skip() { skipped=$((skipped + 1)) && echo "skip: $1: $2"; }
 
-# check NAME COMMAND...: passes when the command succeeds.
+# check NAME COMMAND...: passes when the command succeeds; leaves $T/out and $T/err as they are.
 check() {
 	name=$1
 	shift
-	if "$@" >"$T/out" 2>"$T/err"; then
+	if "$@" >"$T/check" 2>&1; then
 		pass "$name"
 	else
 		fail "$name" "exit $? of $*"
-		head -n 20 "$T/out" "$T/err"
+		head -n 20 "$T/check"
 	fi
 }
 
