@@ -377,7 +377,7 @@ pith_status archive_directory_load(const uint8_t *p, size_t nbytes, uint64_t hea
 	d->segment_count = segment_count;
 	d->member_count = member_count;
 	d->content_nbytes = load_le64(p + 16);
-	/* counts are bounded by the directory's size, at most 2^31 */
+	/* counts are bounded by the directory's size, at most 2^29 */
 	d->segments = calloc((size_t)segment_count + 1, sizeof(*d->segments));
 	d->members = calloc((size_t)member_count + 1, sizeof(*d->members));
 	d->content_off = calloc((size_t)member_count + 1, sizeof(*d->content_off));

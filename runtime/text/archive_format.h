@@ -17,7 +17,7 @@
 #define ARCHIVE_MEMBER_ENTRY_NBYTES 64u
 #define ARCHIVE_MAX_RAW_NBYTES (1u << 24)
 #define ARCHIVE_MAX_STORED_NBYTES ((1u << 24) + (1u << 16))
-#define ARCHIVE_MAX_DIRECTORY_NBYTES ((uint64_t)1 << 31)
+#define ARCHIVE_MAX_DIRECTORY_NBYTES ((uint64_t)1 << 29)
 
 enum segment_method { SEGMENT_STORED = 0, SEGMENT_ZSTD = 1, SEGMENT_MODEL = 2 };
 

@@ -131,9 +131,8 @@ void pith_archive_info(const struct pith_archive *archive, struct pith_archive_i
 const struct pith_archive_member *pith_archive_member_at(const struct pith_archive *archive, size_t i);
 /* SIZE_MAX when there is none. */
 size_t pith_archive_find(const struct pith_archive *archive, const char *name);
-/* Bytes of the archive that the content of member i takes, its share of the segments it lies in. */
-pith_status pith_archive_member_stored(struct pith_archive *archive, size_t i, uint64_t *out,
-                                       struct pith_error *err);
+/* Bytes of the archive that the content of member i takes: its share of the segments it lies in. */
+uint64_t pith_archive_member_stored(const struct pith_archive *archive, size_t i);
 
 struct pith_archive_read_options {
 	/* NULL: PITH_E_UNSUPPORTED names the model when a segment needs one, also when it is another one. */
@@ -149,14 +148,16 @@ struct pith_archive_read_options {
 	pith_archive_progress *progress;
 	void *progress_ctx;
 };
+/* Content bytes of the segments that hold selected members: what pith_archive_read() will decode. */
+uint64_t pith_archive_selected_nbytes(const struct pith_archive *archive, const bool *selected);
 /* Does any segment that holds selected members need the model? */
-pith_status pith_archive_needs_model(struct pith_archive *archive, const bool *selected, bool *out,
+pith_status pith_archive_needs_model(const struct pith_archive *archive, const bool *selected, bool *out,
                                      struct pith_error *err);
 /*
  * Decode the members with selected[i] (NULL: all) in order, only the segments needed, each once.
  * Everything is checked against its checksums: what 'data' was given is right once 'end' is called, not before.
  */
-pith_status pith_archive_read(struct pith_archive *archive, const bool *selected,
+pith_status pith_archive_read(const struct pith_archive *archive, const bool *selected,
                               const struct pith_archive_read_options *options,
                               struct pith_error *err);
 

@@ -1,0 +1,486 @@
+/*
+ * Text archives in memory with a toy model: any bytes come back, archives do not depend on threads, and no
+ * flipped byte, cut or resealed record crashes the reader or gets wrong content past it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "archive_format.h"
+#include "checksum.h"
+#include "frame_run.h"
+#include "text_archive.h"
+#include "toy_lm.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+struct buffer {
+	uint8_t *data;
+	size_t nbytes, cap;
+};
+
+static pith_status append(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
+{
+	struct buffer *b = ctx;
+	(void)err;
+	if (b->nbytes + nbytes > b->cap) {
+		b->cap = 2 * (b->nbytes + nbytes);
+		b->data = realloc(b->data, b->cap);
+		assert_non_null(b->data);
+	}
+	memcpy(b->data + b->nbytes, data, nbytes);
+	b->nbytes += nbytes;
+	return PITH_OK;
+}
+
+static pith_status read_at(void *ctx, uint64_t off, void *data, size_t nbytes, struct pith_error *err)
+{
+	const struct buffer *b = ctx;
+	(void)err;
+	assert_true(off <= b->nbytes && nbytes <= b->nbytes - off); /* the reader stays inside */
+	memcpy(data, b->data + off, nbytes);
+	return PITH_OK;
+}
+
+struct input {
+	const char *name;
+	const uint8_t *data;
+	size_t nbytes;
+};
+
+struct made {
+	struct pith_text_coder *coder;
+	struct pith_team *team;
+};
+
+static int set_up(void **state)
+{
+	static struct made made;
+	assert_int_equal(pith_text_coder_of_lm(&toy_lm, &made.coder, NULL), PITH_OK);
+	assert_int_equal(pith_team_new(2, &made.team, NULL), PITH_OK);
+	*state = &made;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct made *made = *state;
+	pith_text_coder_free(made->coder);
+	pith_team_free(made->team);
+	return 0;
+}
+
+static void zip(const struct made *made, const struct input *in, size_t count, uint32_t segment,
+                bool threads, struct buffer *out, struct pith_archive_stats *stats)
+{
+	struct pith_archive_writer *w;
+	struct pith_error err = {0};
+	struct pith_archive_writer_options o = {
+		.coder = made->coder,
+		.executor = threads ? pith_team_executor(made->team) : NULL,
+		.segment_nbytes = segment,
+		.sink = append,
+		.sink_ctx = out,
+	};
+	out->nbytes = 0;
+	assert_int_equal(pith_archive_writer_new(&o, &w, &err), PITH_OK);
+	for (size_t i = 0; i < count; i++) {
+		struct pith_archive_member m = {.kind = PITH_MEMBER_FILE, .mode = 0644, .name = in[i].name,
+		                                .name_nbytes = strlen(in[i].name), .mtime = -5,
+		                                .mtime_nsec = 7, .target = ""};
+		assert_int_equal(pith_archive_writer_member(w, &m, &err), PITH_OK);
+		/* in odd pieces, as a pipe gives them */
+		for (size_t at = 0; at < in[i].nbytes;) {
+			size_t n = in[i].nbytes - at < 1237 ? in[i].nbytes - at : 1237;
+			assert_int_equal(pith_archive_writer_data(w, in[i].data + at, n, &err), PITH_OK);
+			at += n;
+		}
+	}
+	pith_status status = pith_archive_writer_finish(w, stats, &err);
+	if (status != PITH_OK)
+		fail_msg("finish: %s", err.msg);
+	pith_archive_writer_free(w);
+	assert_int_equal(stats->archive_nbytes, out->nbytes);
+	assert_int_equal(stats->verify_failures, 0);
+}
+
+/* What a reading gave: content of completed members in order. */
+struct output {
+	struct buffer all;
+	size_t completed;
+	size_t completed_nbytes;
+};
+
+static pith_status take_end(void *ctx, size_t member, struct pith_error *err)
+{
+	struct output *o = ctx;
+	(void)member;
+	(void)err;
+	o->completed++;
+	o->completed_nbytes = o->all.nbytes;
+	return PITH_OK;
+}
+
+static pith_status take_data(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
+{
+	return append(&((struct output *)ctx)->all, data, nbytes, err);
+}
+
+static pith_status unzip(const struct made *made, const struct buffer *in, const bool *selected,
+                         bool threads, struct output *out, struct pith_error *err)
+{
+	struct pith_archive *a;
+	struct buffer copy = *in;
+	struct pith_archive_source source = {in->nbytes, read_at, &copy};
+	out->all.nbytes = out->completed = out->completed_nbytes = 0;
+	PITH_TRY(pith_archive_open(&source, &a, err));
+	struct pith_archive_read_options o = {
+		.coder = made->coder,
+		.executor = threads ? pith_team_executor(made->team) : NULL,
+		.data = take_data,
+		.end = take_end,
+		.ctx = out,
+		.memory_limit = (size_t)64 << 20,
+	};
+	pith_status status = pith_archive_read(a, selected, &o, err);
+	pith_archive_close(a);
+	return status;
+}
+
+/* One archive of 'in' comes back, the same with and without threads; returns its size. */
+static size_t check_round_trip(const struct made *made, const struct input *in, size_t count,
+                               uint32_t segment, struct pith_archive_stats *stats)
+{
+	struct buffer one = {0}, two = {0};
+	struct output out = {0};
+	struct pith_error err = {0};
+	zip(made, in, count, segment, false, &one, stats);
+	zip(made, in, count, segment, true, &two, stats);
+	assert_int_equal(one.nbytes, two.nbytes);
+	assert_memory_equal(one.data, two.data, one.nbytes);
+	for (int threads = 0; threads < 2; threads++) {
+		pith_status status = unzip(made, &one, NULL, threads != 0, &out, &err);
+		if (status != PITH_OK)
+			fail_msg("unzip: %s (%s)", err.msg, err.rule);
+		assert_int_equal(out.completed, count);
+		size_t at = 0;
+		for (size_t i = 0; i < count; i++) {
+			assert_true(at + in[i].nbytes <= out.all.nbytes);
+			if (in[i].nbytes > 0)
+				assert_memory_equal(out.all.data + at, in[i].data, in[i].nbytes);
+			at += in[i].nbytes;
+		}
+		assert_int_equal(at, out.all.nbytes);
+	}
+	size_t nbytes = one.nbytes;
+	free(one.data);
+	free(two.data);
+	free(out.all.data);
+	return nbytes;
+}
+
+enum { BIG = 30000 };
+
+/* A word that the toy expects; returns its size. */
+static size_t put_word(uint8_t *p, size_t room, uint32_t random)
+{
+	const char *word = toy_words[random % PITH_ARRAY_LENGTH(toy_words)];
+	size_t nbytes = strlen(word) < room ? strlen(word) : room;
+	memcpy(p, word, nbytes);
+	return nbytes;
+}
+
+static uint8_t *fill(const char *kind)
+{
+	uint8_t *p = malloc(BIG);
+	uint32_t h = 12345;
+	assert_non_null(p);
+	for (size_t i = 0; i < BIG; i++) {
+		h = h * 1664525u + 1013904223u;
+		if (strcmp(kind, "random") == 0)
+			p[i] = (uint8_t)(h >> 24);
+		else if (strcmp(kind, "run") == 0)
+			p[i] = 'a';
+		else if (strcmp(kind, "utf8") == 0)
+			p[i] = (uint8_t)(0x80 + (h >> 25)); /* never valid */
+		else
+			i += put_word(p + i, BIG - i, h >> 16) - 1;
+	}
+	return p;
+}
+
+/* What 'zstd -19' makes of the content, segment by segment: the yardstick of spec text_archive.md 10. */
+static size_t zstd_nbytes(const uint8_t *p, size_t nbytes, size_t segment)
+{
+	size_t total = 0, got;
+	uint8_t *out = malloc(pith_frame_run_bound(segment));
+	assert_non_null(out);
+	for (size_t at = 0; at < nbytes; at += segment) {
+		size_t n = nbytes - at < segment ? nbytes - at : segment;
+		assert_int_equal(pith_frame_run_encode(p + at, n, 19, out, pith_frame_run_bound(segment), &got,
+		                                       NULL), PITH_OK);
+		total += got + 7; /* the command adds content size and checksum */
+	}
+	free(out);
+	return total;
+}
+
+static void any_bytes_come_back(void **state)
+{
+	struct made *made = *state;
+	struct pith_archive_stats stats;
+	static uint8_t all[256];
+	for (size_t i = 0; i < 256; i++)
+		all[i] = (uint8_t)i;
+	struct input small[] = {{"empty", all, 0}, {"one", all, 1}, {"all", all, 256},
+	                        {"text", (const uint8_t *)"the end of the thin abcd\n", 25}, {"last", all, 0}};
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(small); i++)
+		check_round_trip(made, &small[i], 1, 4096, &stats);
+	check_round_trip(made, small, PITH_ARRAY_LENGTH(small), 4096, &stats);
+	check_round_trip(made, small, 0, 4096, &stats);
+	const char *const kinds[] = {"random", "run", "utf8", "text"};
+	const uint32_t segments[] = {4096, 10001, 1 << 20};
+	for (size_t k = 0; k < PITH_ARRAY_LENGTH(kinds); k++) {
+		uint8_t *p = fill(kinds[k]);
+		struct input in[] = {{"a", p, BIG / 3}, {"none", p, 0}, {"b", p + BIG / 3, BIG - BIG / 3}};
+		for (size_t s = 0; s < PITH_ARRAY_LENGTH(segments); s++) {
+			size_t nbytes = check_round_trip(made, in, 3, segments[s], &stats);
+			size_t limit = zstd_nbytes(p, BIG, segments[s]);
+			assert_true(nbytes <= limit + limit / 200 + 256 + 3 * 96);
+		}
+		free(p);
+	}
+}
+
+/* The toy likes lower case: the model must win on some text, or nothing here tests it. */
+static void the_model_is_used(void **state)
+{
+	struct pith_archive_stats stats;
+	uint8_t *p = fill("text");
+	struct input in = {"t", p, 9000};
+	check_round_trip(*state, &in, 1, 4096, &stats);
+	print_message("model segments: %u of %u, %u bytes of %u\n", (unsigned)stats.model_segments,
+	              (unsigned)stats.segments, (unsigned)stats.model_stored_nbytes,
+	              (unsigned)stats.model_content_nbytes);
+	assert_true(stats.model_segments >= 1);
+	free(p);
+}
+
+static void one_member_alone(void **state)
+{
+	uint8_t *p = fill("text");
+	struct input in[] = {{"a", p, 6000}, {"b", p + 6000, 5000}, {"c", p + 11000, 9000}};
+	struct pith_archive_stats stats;
+	struct buffer archive = {0};
+	struct output out = {0};
+	zip(*state, in, 3, 4096, false, &archive, &stats);
+	bool selected[3] = {false, true, false};
+	assert_int_equal(unzip(*state, &archive, selected, false, &out, NULL), PITH_OK);
+	assert_int_equal(out.all.nbytes, 5000);
+	assert_memory_equal(out.all.data, p + 6000, 5000);
+	free(p);
+	free(archive.data);
+	free(out.all.data);
+}
+
+static void small_archive(void *state, struct buffer *archive, uint8_t **p)
+{
+	struct pith_archive_stats stats;
+	*p = fill("text");
+	struct input in[] = {{"dir/a", *p, 300}, {"b", *p + 300, 500}};
+	zip(state, in, 2, 4096, false, archive, &stats);
+	assert_int_equal(stats.model_segments, 1);
+}
+
+static void every_flip_and_cut_is_found(void **state)
+{
+	uint8_t *p;
+	struct buffer archive = {0};
+	struct output out = {0};
+	small_archive(*state, &archive, &p);
+	for (size_t i = 0; i < archive.nbytes; i++) {
+		struct pith_error err = {0};
+		archive.data[i] ^= (uint8_t)(1u << i % 8);
+		assert_int_not_equal(unzip(*state, &archive, NULL, false, &out, &err), PITH_OK);
+		assert_true(err.msg[0] != '\0');
+		archive.data[i] ^= (uint8_t)(1u << i % 8);
+	}
+	size_t whole = archive.nbytes;
+	for (size_t n = 0; n < whole; n++) {
+		archive.nbytes = n;
+		assert_int_not_equal(unzip(*state, &archive, NULL, false, &out, NULL), PITH_OK);
+	}
+	archive.nbytes = whole;
+	assert_int_equal(unzip(*state, &archive, NULL, false, &out, NULL), PITH_OK);
+	assert_memory_equal(out.all.data, p, 800);
+	free(p);
+	free(archive.data);
+	free(out.all.data);
+}
+
+/* Give segment header, directory and trailer of a one-segment archive right checksums again. */
+static void reseal(struct buffer *a)
+{
+	uint8_t *segment = a->data + 64, *trailer = a->data + a->nbytes - 64;
+	store_le64(a->data + 56, pith_xxh3_64(a->data, 56));
+	store_le64(segment + 24, pith_xxh3_64(segment + 40, load_le32(segment + 12)));
+	store_le32(segment + 36, (uint32_t)pith_xxh3_64(segment, 36));
+	uint8_t *directory = a->data + load_le64(trailer + 8);
+	if (load_le32(trailer + 4) == 0) {
+		store_le64(directory, load_le64(a->data + 56));
+		store_le64(directory + 32 + 16, pith_xxh3_64(segment, 40));
+		pith_xxh3_128(directory, (size_t)load_le64(trailer + 24), trailer + 32);
+	}
+	store_le64(trailer + 56, pith_xxh3_64(trailer, 56));
+}
+
+/* An archive of one segment with a raw directory, so that resealing reaches everything. */
+static void plain_archive(void *state, struct buffer *archive)
+{
+	uint8_t *p;
+	small_archive(state, archive, &p);
+	free(p);
+	uint8_t *trailer = archive->data + archive->nbytes - 64;
+	size_t off = (size_t)load_le64(trailer + 8), nbytes = (size_t)load_le64(trailer + 24);
+	struct buffer out = {0};
+	append(&out, archive->data, off, NULL);
+	if (load_le32(trailer + 4) == 1) {
+		uint8_t *plain = malloc(nbytes);
+		assert_non_null(plain);
+		assert_int_equal(pith_frame_run_decode(archive->data + off, (size_t)load_le64(trailer + 16), plain,
+		                                       nbytes, 0, NULL), PITH_OK);
+		append(&out, plain, nbytes, NULL);
+		free(plain);
+	} else {
+		append(&out, archive->data + off, nbytes, NULL);
+	}
+	store_le32(trailer + 4, 0);
+	store_le64(trailer + 16, nbytes);
+	store_le64(trailer + 48, off + nbytes + 64);
+	append(&out, trailer, 64, NULL);
+	free(archive->data);
+	*archive = out;
+	reseal(archive);
+}
+
+/* Checksums right, fields wrong: whatever is accepted has the content it was made with. */
+static void resealed_damage_is_harmless(void **state)
+{
+	struct buffer archive = {0}, work = {0};
+	struct output out = {0}, good = {0};
+	plain_archive(*state, &archive);
+	assert_int_equal(unzip(*state, &archive, NULL, false, &good, NULL), PITH_OK);
+	append(&work, archive.data, archive.nbytes, NULL);
+	size_t accepted = 0;
+	for (size_t i = 0; i < archive.nbytes; i++) {
+		for (unsigned v = 0; v < 4; v++) {
+			static const uint8_t changes[4] = {0x01, 0x80, 0xff, 0x10};
+			memcpy(work.data, archive.data, archive.nbytes);
+			work.data[i] ^= changes[v];
+			if (load_le32(work.data + 64 + 12) > 2000 ||
+			    load_le64(work.data + work.nbytes - 56) > archive.nbytes - 64 ||
+			    load_le64(work.data + work.nbytes - 40) > archive.nbytes)
+				continue; /* reseal() would read outside */
+			reseal(&work);
+			if (unzip(*state, &work, NULL, false, &out, NULL) != PITH_OK)
+				continue;
+			accepted++;
+			assert_int_equal(out.all.nbytes, good.all.nbytes);
+			assert_memory_equal(out.all.data, good.all.data, good.all.nbytes);
+		}
+	}
+	assert_true(accepted > 0); /* modes and times, for example */
+	free(archive.data);
+	free(work.data);
+	free(out.all.data);
+	free(good.all.data);
+}
+
+static void hostile_names_are_refused(void **state)
+{
+	static const char *const bad[] = {"/etc", "..", "../a", "a/../b", "a//b", "a/", ".", "./a", "a/.", ""};
+	static const char *const good[] = {"a", "a/b", "...", "..a", "a..", ".hidden", "\xff\xfe", "a\nb", "a b"};
+	(void)state;
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(bad); i++)
+		assert_false(archive_name_is_valid(bad[i], strlen(bad[i])));
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(good); i++)
+		assert_true(archive_name_is_valid(good[i], strlen(good[i])));
+	assert_false(archive_name_is_valid("a\0b", 3));
+	struct buffer archive = {0};
+	struct output out = {0};
+	struct pith_error err = {0};
+	plain_archive(*state, &archive);
+	/* the first name is "dir/a": its 'dir' becomes '../' */
+	uint8_t *names = archive.data + archive.nbytes - 64 - 6;
+	assert_memory_equal(names, "dir/ab", 6);
+	memcpy(names, "../xx", 5);
+	reseal(&archive);
+	assert_int_equal(unzip(*state, &archive, NULL, false, &out, &err), PITH_E_CORRUPT);
+	assert_string_equal(err.rule, "text.15");
+	free(archive.data);
+	free(out.all.data);
+}
+
+static void a_model_is_named_when_missing(void **state)
+{
+	uint8_t *p;
+	struct buffer archive = {0};
+	struct output out = {0};
+	struct pith_error err = {0};
+	small_archive(*state, &archive, &p);
+	struct made none = {0};
+	assert_int_equal(unzip(&none, &archive, NULL, false, &out, &err), PITH_E_UNSUPPORTED);
+	/* "a toy model 330" in hex */
+	assert_non_null(strstr(err.msg, "6120746f79206d6f64656c2033333000"));
+	struct text_lm other = toy_lm;
+	other.identity[0] ^= 1;
+	assert_int_equal(pith_text_coder_of_lm(&other, &none.coder, NULL), PITH_OK);
+	assert_int_equal(unzip(&none, &archive, NULL, false, &out, &err), PITH_E_UNSUPPORTED);
+	assert_non_null(strstr(err.msg, "6120746f79206d6f64656c2033333000"));
+	pith_text_coder_free(none.coder);
+	free(p);
+	free(archive.data);
+	free(out.all.data);
+}
+
+/* Overlaps, windows and stream counts that no default uses. */
+static void every_plan_round_trips(void **state)
+{
+	struct made *made = *state;
+	uint8_t *p = fill("text");
+	uint8_t code[8000], raw[5000];
+	for (uint32_t window = 2; window <= TOY_CONTEXT; window += 7) {
+		for (uint32_t overlap = 0; overlap <= window / 2; overlap += 5) {
+			for (size_t streams = 1; streams < 80; streams = streams * 3 + 1) {
+				struct segment_plan plan = {window, overlap, true, streams};
+				size_t nbytes;
+				assert_int_equal(segment_model_encode(pith_text_coder_segment(made->coder), &plan,
+				                                      NULL, 1 << 30, NULL, p, sizeof(raw), code,
+				                                      sizeof(code), &nbytes, NULL), PITH_OK);
+				assert_true(nbytes > 0);
+				assert_int_equal(segment_model_decode(pith_text_coder_segment(made->coder), NULL,
+				                                      1 << 30, NULL, code, nbytes, 0, raw,
+				                                      sizeof(raw), NULL), PITH_OK);
+				assert_memory_equal(raw, p, sizeof(raw));
+			}
+		}
+	}
+	free(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(any_bytes_come_back),
+		cmocka_unit_test(the_model_is_used),
+		cmocka_unit_test(one_member_alone),
+		cmocka_unit_test(every_flip_and_cut_is_found),
+		cmocka_unit_test(resealed_damage_is_harmless),
+		cmocka_unit_test(hostile_names_are_refused),
+		cmocka_unit_test(a_model_is_named_when_missing),
+		cmocka_unit_test(every_plan_round_trips),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
