@@ -104,21 +104,27 @@ pith_status pith_term_expect_counts(const struct pith_term *t, uint32_t plane_co
 	return PITH_OK;
 }
 
-/* Ids beyond the tables of spec/weight.md may mean something to a later version. */
-static pith_status expect_listed(const struct pith_term *t, const struct pith_plane *plane,
-                                 struct pith_error *err)
+pith_status pith_plane_expect_listed(const struct pith_plane *plane, const char **what,
+                                     uint32_t *id)
 {
-	// spec weight.1: "0 is no kind, role, layout or dtype and is corrupt."
-	if (plane->role > PITH_ROLE_SCALE_CODES)
-		return pith_term_fail(t, err, PITH_E_UNSUPPORTED, plane->off, "weight.1",
-		                      "unknown plane role %u: needs a newer reader", plane->role);
-	if (plane->layout > PITH_LAYOUT_LIST)
-		return pith_term_fail(t, err, PITH_E_UNSUPPORTED, plane->off, "weight.1",
-		                      "unknown plane layout %u: needs a newer reader",
-		                      plane->layout);
-	if (plane->dtype > PITH_DTYPE_I8)
-		return pith_term_fail(t, err, PITH_E_UNSUPPORTED, plane->off, "weight.1",
-		                      "unknown plane dtype %u: needs a newer reader", plane->dtype);
+	const struct {
+		const char *what;
+		uint32_t id, last;
+	} field[] = {
+		{ "role", plane->role, PITH_ROLE_SCALE_CODES },
+		{ "layout", plane->layout, PITH_LAYOUT_LIST },
+		{ "dtype", plane->dtype, PITH_DTYPE_I8 },
+	};
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(field); i++) {
+		*what = field[i].what;
+		*id = field[i].id;
+		// spec weight.1: "0 is no kind, role, layout or dtype and is corrupt."
+		if (*id == 0)
+			return PITH_E_CORRUPT;
+		// spec weight.1: "is unsupported (a later version may define it) and is named"
+		if (*id > field[i].last)
+			return PITH_E_UNSUPPORTED;
+	}
 	return PITH_OK;
 }
 
@@ -126,7 +132,13 @@ pith_status pith_term_expect_plane(struct pith_term *t, uint32_t i, uint32_t rol
                                    uint32_t dtype, uint64_t content_nbytes, struct pith_error *err)
 {
 	struct pith_plane *plane = &t->plane[i];
-	PITH_TRY(expect_listed(t, plane, err));
+	const char *what;
+	uint32_t id;
+	pith_status listed = pith_plane_expect_listed(plane, &what, &id);
+	if (listed != PITH_OK)
+		return pith_term_fail(t, err, listed, plane->off, "weight.1",
+		                      "plane %u has %s %u: %s", i, what, id,
+		                      id == 0 ? "no such id" : "needs a newer reader");
 	// spec container.15: "role, layout and dtype are those its term's page demands"
 	if (plane->role != role || plane->layout != layout || plane->dtype != dtype)
 		return pith_term_fail(t, err, PITH_E_CORRUPT, plane->off, "container.15",

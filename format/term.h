@@ -128,6 +128,12 @@ pith_status pith_term_expect_counts(const struct pith_term *t, uint32_t plane_co
 pith_status pith_term_expect_plane(struct pith_term *t, uint32_t i, uint32_t role, uint32_t layout,
                                    uint32_t dtype, uint64_t content_nbytes,
                                    struct pith_error *err);
+/*
+ * weight.1 for a plane's role, layout and dtype, of terms and transforms alike: PITH_OK, or
+ * PITH_E_CORRUPT (0) or PITH_E_UNSUPPORTED (not listed) and which field has which id.
+ */
+pith_status pith_plane_expect_listed(const struct pith_plane *plane, const char **what,
+                                     uint32_t *id);
 /* pith_fail() with "weight NAME: term I (KIND): " in front of the message. */
 pith_status pith_term_fail(const struct pith_term *t, struct pith_error *err, pith_status status,
                            uint64_t off, const char *rule, const char *fmt, ...)

@@ -291,7 +291,7 @@ static pith_status verify_codes(const struct pith_term *t, struct pith_error *er
 				uint8_t code[BLOCK_COLUMNS];
 				bool real = !last_tile || row < rows_in_last;
 				block_row_decode(a->codes + at, a->bits, row, code);
-				// spec affine.5: "Codes of rows from m on and of columns from n on are 0"
+				// spec affine.5: "Codes of rows from m and of columns from n on are 0"
 				for (size_t j = real ? columns : 0; j < BLOCK_COLUMNS; j++)
 					if (code[j] != 0)
 						return pith_term_fail(

@@ -42,11 +42,13 @@ pith_status pith_permute_check(struct pith_transform *t, struct pith_error *err)
 {
 	struct pith_plane *plane = &t->plane;
 	size_t nbytes;
-	if (plane->layout > PITH_LAYOUT_LIST || plane->role > PITH_ROLE_SCALE_CODES ||
-	    plane->dtype > PITH_DTYPE_I8)
-		return pith_transform_fail(t, err, PITH_E_UNSUPPORTED, plane->off, "weight.1",
-		                           "plane role %u, layout %u, dtype %u: needs a newer "
-		                           "reader", plane->role, plane->layout, plane->dtype);
+	const char *what;
+	uint32_t id;
+	pith_status listed = pith_plane_expect_listed(plane, &what, &id);
+	if (listed != PITH_OK)
+		return pith_transform_fail(t, err, listed, plane->off, "weight.1",
+		                           "its plane has %s %u: %s", what, id,
+		                           id == 0 ? "no such id" : "needs a newer reader");
 	if (plane->role != PITH_ROLE_INDEX || plane->layout != PITH_LAYOUT_LIST ||
 	    plane->dtype != PITH_DTYPE_U32)
 		return pith_transform_fail(t, err, PITH_E_CORRUPT, plane->off, "container.15",

@@ -257,8 +257,6 @@ static pith_status collect_extents(struct pith_verify *v, struct extent *extents
 		if (status == PITH_OK)
 			extents[n++] = (struct extent){ e.off, e.off + e.nbytes, (uint32_t)i };
 		else
-			*all = false;
-		else
 			*complete = false;
 		PITH_TRY(pith_verify_note(v, status, err));
 	}
@@ -330,7 +328,6 @@ static pith_status check_extents(struct pith_verify *v, const struct extent *ext
 pith_status pith_verify_extents(struct pith_verify *v, struct pith_error *err)
 {
 	size_t nbytes, count = 0;
-	bool all = true;
 	size_t cap = (size_t)v->file->tables.plan.count + v->file->header.directory_count + 1;
 	struct extent *extents = NULL;
 	if (pith_mul_size(cap, sizeof(*extents), &nbytes))
