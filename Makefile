@@ -43,7 +43,7 @@ ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 endif
-OWN_FLAGS = $(if $(findstring runtime/kernels/,$@),-O3) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
+OWN_FLAGS = $(if $(findstring runtime/kernels/,$@)$(findstring runtime/text/,$@),-O3) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
 	$(foreach isa,avx2 avx512,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
 # A version script where the library has one.
 map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
