@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+# The engine's logits, bit for bit, against the spec's reader: numerics.md by the prose.
+#
+# Runs from the root of the tree; BUILD names the folder of the pith command.
+#
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+PITH = ROOT / os.environ.get("BUILD", "build") / "pith"
+MODEL = ROOT / "models" / "tiny1m"
+TEXT = ROOT / "bench" / "texts" / "docs-eips-00.txt"
+sys.path[:0] = [str(HERE), str(ROOT / "spec" / "reader")]
+
+import reader_llama
+import reader_numerics as numerics
+import unit_summary
+from oracle_bpe import Encoder
+from reader_container import PithFile
+from reader_verify import verify
+
+TOKENS = 37  # more than one block of 32 keys
+
+
+class Bits(unittest.TestCase):
+	def engine(self, scheme, cpu=None):
+		"""(the file, logits) that the engine makes with a scheme."""
+		with tempfile.TemporaryDirectory() as folder:
+			path, dump = pathlib.Path(folder) / "model.pith", pathlib.Path(folder) / "logits.f32"
+			environment = dict(os.environ, **({"PITH_CPU": cpu} if cpu else {}))
+			for arguments in (["convert", MODEL, "-o", path, "--scheme", scheme],
+			                  ["eval", path, "--text", TEXT, "--window", TOKENS, "--limit", TOKENS, "--dump-logits", dump]):
+				run = subprocess.run([str(PITH)] + [str(a) for a in arguments], capture_output=True, text=True, env=environment)
+				self.assertEqual(0, run.returncode, run.stderr)
+			return PithFile(path.read_bytes()), np.fromfile(dump, np.uint32).reshape(TOKENS, -1)
+
+	def compare(self, scheme):
+		ids = Encoder(MODEL).encode(TEXT.read_text(encoding="utf-8")[:2000])[:TOKENS]
+		file, engine = self.engine(scheme)
+		self.assertEqual([], verify(file))  # the canaries too
+		prose = reader_llama.logits(file, ids).view(np.uint32)
+		self.assertEqual(prose.shape, engine.shape)
+		self.assertEqual(0, int((prose != engine).sum()), f"logits of {scheme} whose bits differ")
+
+	def test_bf16(self):
+		self.compare("bf16")
+
+	def test_rtn4(self):
+		self.compare("rtn:bits=4,group=32")
+
+	def test_rtn3_row(self):
+		self.compare("rtn:bits=3,group=row")
+
+	def test_rtn8_group16(self):
+		self.compare("rtn:bits=8,group=16")
+
+	def test_it_can_fail(self):
+		"""A norm that sums in binary64 instead of sixteen lanes changes bits."""
+		ids = Encoder(MODEL).encode(TEXT.read_text(encoding="utf-8")[:2000])[:4]
+		file, engine = self.engine("bf16")
+		right = numerics.rmsnorm
+		def binary64(x, w, eps):
+			m = np.float32((np.asarray(x, np.float64) ** 2).mean())
+			return (x * (np.float32(1) / np.sqrt(m + eps))) * w
+		self.addCleanup(setattr, numerics, "rmsnorm", right)
+		numerics.rmsnorm = binary64
+		prose = reader_llama.logits(file, ids).view(np.uint32)
+		self.assertGreater(int((prose != engine[:4]).sum()), 0)
+
+
+if __name__ == "__main__":
+	unit_summary.main()
