@@ -118,9 +118,6 @@ pith_status pith_plane_expect_listed(const struct pith_plane *plane, const char 
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(field); i++) {
 		*what = field[i].what;
 		*id = field[i].id;
-		// spec weight.1: "0 is no kind, role, layout or dtype and is corrupt."
-		if (*id == 0)
-			return PITH_E_CORRUPT;
 		// spec weight.1: "is unsupported (a later version may define it) and is named"
 		if (*id > field[i].last)
 			return PITH_E_UNSUPPORTED;
@@ -137,8 +134,7 @@ pith_status pith_term_expect_plane(struct pith_term *t, uint32_t i, uint32_t rol
 	pith_status listed = pith_plane_expect_listed(plane, &what, &id);
 	if (listed != PITH_OK)
 		return pith_term_fail(t, err, listed, plane->off, "weight.1",
-		                      "plane %u has %s %u: %s", i, what, id,
-		                      id == 0 ? "no such id" : "needs a newer reader");
+		                      "plane %u has %s %u: needs a newer reader", i, what, id);
 	// spec container.15: "role, layout and dtype are those its term's page demands"
 	if (plane->role != role || plane->layout != layout || plane->dtype != dtype)
 		return pith_term_fail(t, err, PITH_E_CORRUPT, plane->off, "container.15",

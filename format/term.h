@@ -130,7 +130,8 @@ pith_status pith_term_expect_plane(struct pith_term *t, uint32_t i, uint32_t rol
                                    struct pith_error *err);
 /*
  * weight.1 for a plane's role, layout and dtype, of terms and transforms alike: PITH_OK, or
- * PITH_E_CORRUPT (0) or PITH_E_UNSUPPORTED (not listed) and which field has which id.
+ * PITH_E_UNSUPPORTED and which field has which id that is not listed.  (0 is not listed
+ * either, but breaks container.15, which the caller checks next.)
  */
 pith_status pith_plane_expect_listed(const struct pith_plane *plane, const char **what,
                                      uint32_t *id);

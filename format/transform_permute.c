@@ -47,8 +47,8 @@ pith_status pith_permute_check(struct pith_transform *t, struct pith_error *err)
 	pith_status listed = pith_plane_expect_listed(plane, &what, &id);
 	if (listed != PITH_OK)
 		return pith_transform_fail(t, err, listed, plane->off, "weight.1",
-		                           "its plane has %s %u: %s", what, id,
-		                           id == 0 ? "no such id" : "needs a newer reader");
+		                           "its plane has %s %u: needs a newer reader", what,
+		                           id);
 	if (plane->role != PITH_ROLE_INDEX || plane->layout != PITH_LAYOUT_LIST ||
 	    plane->dtype != PITH_DTYPE_U32)
 		return pith_transform_fail(t, err, PITH_E_CORRUPT, plane->off, "container.15",
