@@ -25,7 +25,9 @@ import reader_llama
 import reader_numerics as numerics
 import unit_summary
 from oracle_bpe import Encoder
+from reader_bytes import Fault
 from reader_container import PithFile
+from reader_tokenizer import Tokenizer
 from reader_verify import verify
 
 TOKENS = 37  # more than one block of 32 keys
@@ -62,6 +64,39 @@ class Bits(unittest.TestCase):
 
 	def test_rtn8_group16(self):
 		self.compare("rtn:bits=8,group=16")
+
+	def test_tokenizer(self):
+		"""The stored tables by the prose: valid, and the ids of the tests' own encoder."""
+		file, _ = self.engine("bf16")
+		tokenizer = Tokenizer(file.section("TOKN"))
+		tokenizer.check()
+		text = TEXT.read_text(encoding="utf-8")[:4000] + " it's  the\n\n 12ab\u00e9\u4e2d\U0001f600 \t x"
+		self.assertEqual(Encoder(MODEL).encode(text), tokenizer.encode(text))
+
+	def test_tokenizer_rules(self):
+		"""One changed number in the tables breaks the rule that is about it."""
+		file, _ = self.engine("bf16")
+		blob = file.section("TOKN")
+		t = Tokenizer(blob)
+		at = dict(zip(("token_off", "token_bytes", "token_flags", "byte_ids", "merges", "text", "first", "added"),
+		              [128] + [(end + 63) // 64 * 64 for end in t.ends]))
+		merge = at["merges"] + 16 * int(np.flatnonzero(t.merge_slots[:, 0] != 0xffffffff)[0])
+		slot = at["text"] + 8 * int(np.flatnonzero(t.text_slots[:, 1] != 0xffffffff)[0])
+		changes = {0: "1", 4: "1", 8: "2", 12: "2", 17: "2", 80: "2", 36: "3", 60: "12", at["token_off"] + 4 * 1024: "6",
+		           at["token_bytes"] + 30: "8", at["token_flags"] + 300: "7", at["byte_ids"] + 4 * 65: "8", merge: "9", merge + 8: "9",
+		           merge + 12: "9", slot: "10", slot + 4: "10", at["first"] + 4: "11", at["added"] + 4: "11"}
+		for offset, rule in changes.items():
+			value = {36: 0xff, 60: 0xff, at["token_flags"] + 300: 0x20, at["added"] + 4: 4}.get(offset, 0x55)
+			damaged = bytearray(blob)
+			damaged[offset] = damaged[offset] ^ value
+			if offset in (36, 60):
+				damaged[offset:offset + 4] = b"\x00\x00\x00\x10"
+			with self.subTest(offset=offset, rule=rule), self.assertRaises(Fault) as caught:
+				Tokenizer(bytes(damaged)).check()
+			self.assertEqual("tokenizer." + rule, caught.exception.rule)
+		with self.assertRaises(Fault) as caught:
+			Tokenizer(blob + bytes(64))
+		self.assertEqual("tokenizer.4", caught.exception.rule)
 
 	def test_it_can_fail(self):
 		"""A norm that sums in binary64 instead of sixteen lanes changes bits."""

@@ -163,7 +163,7 @@ class Package(unittest.TestCase):
 
 	def test_metadata(self):
 		with self.open("container/good-full") as model:
-			self.assertEqual({"arch": "llama", "hidden_size": 4, "name": "example", "rms_norm_eps": 1e-5}, model.arch)
+			self.assertEqual({"arch": "plain", "hidden_size": 4, "name": "example", "rms_norm_eps": 1e-5}, model.arch)
 			self.assertEqual([True, False], [b["has_attention"] for b in model.blocks])
 			self.assertEqual(b"No rights reserved.\n", model.section("lic "))
 			self.assertEqual(("source", "source", "model.safetensors", bytes(range(32))),

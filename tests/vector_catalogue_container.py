@@ -9,7 +9,7 @@ from vector_catalogue_terms import bent, good, poked, set_field, with_canaries
 from vector_terms import BF16, F16, F32, Random
 from vector_writer import Vector, joined, sealed
 
-TEXT = b"llamaexamplesourcemodel.safetensorstoolpith 0"
+TEXT = b"plainexamplesourcemodel.safetensorstoolpith 0"
 ARCH = [
 	{"key": b"arch", "type": 3, "flags": 1, "value": 0, "value_nbytes": 5},
 	{"key": b"hidden_size", "type": 1, "flags": 1, "value": 4},

@@ -1,7 +1,7 @@
 # models/llama.md by the prose: the forward pass of a stored model, bit for bit.
 #
 # One token after the other, nothing shared or batched; minutes for what the engine does in
-# milliseconds.  It shows that numerics.md leaves nothing open.
+# milliseconds.  It shows that numerics.md is complete.
 #
 # SPDX-License-Identifier: Apache-2.0
 

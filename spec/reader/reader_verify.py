@@ -8,6 +8,7 @@ import numpy as np
 
 from reader_bytes import Fault, need, u32, u64, xxh3_64, xxh3_128
 from reader_container import DATA_OFF, TABLES, read_directory
+from reader_tokenizer import Tokenizer
 
 
 class Verifier:
@@ -41,8 +42,10 @@ class Verifier:
 		self.attempt(self.check_order)
 		for i in range(file.count("WGHT")):
 			self.attempt(self.check_weight, i)
-		for check in (file.arch, self.check_blocks, self.check_canaries, self.check_lineage):
+		for check in (file.arch, self.check_blocks, self.check_canaries, self.check_lineage, self.check_tokenizer):
 			self.attempt(check)
+		if not self.faults:
+			self.attempt(self.check_llama)
 		self.attempt(self.check_gaps)
 		if not self.faults:
 			self.attempt(self.check_identity)
@@ -130,6 +133,44 @@ class Verifier:
 			need(weight <= file.count("WGHT"), rule, f"lineage {i}: weight", at)
 			file.text(u64(raw, 8), u32(raw, 16), rule)
 			file.text(u64(raw, 24), u32(raw, 20), rule)
+
+	def check_tokenizer(self):
+		if "TOKN" in self.file.sections:
+			Tokenizer(self.file.section("TOKN")).check()
+
+	def check_llama(self):
+		"""models/llama.md, for files that say so."""
+		file, arch, rule = self.file, self.file.arch(), "llama.1"
+		if arch.get("arch") != "llama":
+			return
+		for key in ("hidden_size", "vocab_size", "rms_norm_eps", "rope.ratio", "head_tied", "kv_dtype"):
+			need(key in arch, rule, f"key {key} is missing")
+		weights = {w.name: w for w in file.weights()}
+		def present(name, *dim):
+			w = weights.get(name)
+			need(w is not None and tuple(w.dim[:w.rank]) == dim, rule, f"{name} is not there with shape {list(dim)}")
+			if len(dim) == 1:
+				kinds = [t.name for t in file.bind(w)[0]]
+				need(kinds == ["dense"], rule, f"{name} is not a single dense term")
+		d, vocab = arch["hidden_size"], arch["vocab_size"]
+		present("model.embed_tokens.weight", vocab, d)
+		present("model.norm.weight", d)
+		if arch["head_tied"] == 0:
+			present("lm_head.weight", vocab, d)
+		for i in range(file.count("BLCK")):
+			raw, _ = file.entry("BLCK", i)
+			flags, heads, kv, h, f, attention_of, ffn_of = struct.unpack_from("<7I", raw, 0)
+			p = f"model.layers.{i}."
+			if flags & 1:
+				present(p + "input_layernorm.weight", d)
+			if flags & 1 and attention_of == i:
+				for name, rows, columns in (("q", heads * h, d), ("k", kv * h, d), ("v", kv * h, d), ("o", d, heads * h)):
+					present(f"{p}self_attn.{name}_proj.weight", rows, columns)
+			if flags & 2:
+				present(p + "post_attention_layernorm.weight", d)
+			if flags & 2 and ffn_of == i:
+				for name, rows, columns in (("gate", f, d), ("up", f, d), ("down", d, f)):
+					present(f"{p}mlp.{name}_proj.weight", rows, columns)
 
 	def check_gaps(self):
 		"""container.20: nothing overlaps, and what belongs to nobody is 0."""
