@@ -5,6 +5,7 @@
  */
 #include "cli.h"
 #include "cli_model.h"
+#include "cli_weight.h"
 
 #include "bytes.h"
 
@@ -57,37 +58,6 @@ static void show_progress(void *ctx, uint64_t done, uint64_t total, double nll)
 	cli_progress_update_note(&t->bar, done, note);
 }
 
-/* Bits a parameter as stored: planes, tables and names; not the tokenizer or texts. */
-static double stored_bits(const struct cli_model *m)
-{
-	static const char *const counted[] = {"WGHT", "TERM", "XFRM", "PLAN", "NAME", "CNRY"};
-	uint64_t nbytes = 0, elements = 0;
-	struct pith_file_info info;
-	pith_file_info(m->file, &info);
-	for (size_t i = 0; i < pith_file_section_count(m->file); i++) {
-		struct pith_section section;
-		char name[5];
-		if (pith_file_section_at(m->file, i, &section, NULL) != PITH_OK)
-			continue;
-		pith_section_name(section.id, name);
-		for (size_t k = 0; k < PITH_ARRAY_LENGTH(counted); k++)
-			nbytes += strcmp(name, counted[k]) == 0 ? section.nbytes : 0;
-	}
-	for (size_t i = 0; i < info.weight_count; i++) {
-		struct pith_weight weight;
-		if (pith_file_weight_at(m->file, i, &weight, NULL) != PITH_OK)
-			continue;
-		elements += (uint64_t)weight.m * weight.n;
-		for (size_t t = 0; t < weight.term_count; t++) {
-			struct pith_term_info term;
-			if (pith_weight_term_info(&weight, t, &term, NULL) == PITH_OK)
-				nbytes += term.nbytes;
-		}
-		nbytes += weight.transform_count * pith_round_up(4 * weight.n, 64);
-	}
-	return elements != 0 ? 8 * (double)nbytes / (double)elements : 0;
-}
-
 /* All rows of the first window in one session, raw to a file. */
 static int dump_logits(struct cli *cli, const struct cli_model *m, const struct pith_executor *executor,
                        const uint32_t *ids, size_t count, const char *path)
@@ -124,7 +94,7 @@ static int dump_logits(struct cli *cli, const struct cli_model *m, const struct 
 static int print_result(const struct eval_options *o, const struct cli_model *m,
                         const struct pith_eval_result *r)
 {
-	double bits = stored_bits(m);
+	double bits = cli_stored_bits(m->file);
 	if (o->json) {
 		json_t *json = json_pack(
 		    "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:f}", "perplexity", r->perplexity,
