@@ -114,9 +114,9 @@ fuzz:
 	+$(MAKE) fuzz-run B=build-fuzz CC=clang CFLAGS='-O1 -g' \
 		SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
 fuzz-run: $(FUZZ_SOURCES:%.c=$(B)/%)
-	for t in $^; do mkdir -p $$t.corpus; seeds=tests/seeds/$${t##*/}; [ -d $$seeds ] || seeds=; \
-		$$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
-			-artifact_prefix=$$t. $$t.corpus $$seeds || exit 1; done
+	$(PYTHON) tests/make_seeds.py $(B)/seeds
+	for t in $^; do mkdir -p $$t.corpus; $$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
+		-print_final_stats=1 -artifact_prefix=$$t. $$t.corpus $(B)/seeds || exit 1; done
 $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(SUPPORT) $(STATIC)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(SUPPORT) $(STATIC) $(LIBS)
 
