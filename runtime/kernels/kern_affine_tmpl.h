@@ -4,8 +4,8 @@
  *
  * Parameters: a lanes_<isa>.h included before (LANE_WIDTH rows at a time, 16 = LANE_WIDTH *
  * LANE_PARTS).  Per (tile, block of 32 columns) the codes are decoded once into eight
- * vectors and used for all tokens of a batch.  One body, inlined for every number of bits, for integer
- * and real zero-points, runs of 16 and 32 columns and for one or many tokens.
+ * vectors and used for all tokens of a batch.  One body, inlined for every number of bits, for
+ * integer and real zero-points and for runs of 16 and 32 columns; a single token is a batch of one.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -109,6 +109,16 @@ LANE_INLINE void load_scale(const struct pith_affine *a, size_t tg, struct affin
 }
 
 /*
+ * Of a run that does not exist (n ends in the first half of a block): it adds fma(0, 0, t), which
+ * is t, because no t is -0: a sum that starts at +0 and whose terms do not underflow never is.
+ */
+LANE_INLINE void zero_scale(struct affine_scale *scale)
+{
+	for (size_t part = 0; part < LANE_PARTS; part++)
+		scale->s[part] = scale->z[part] = vf_zero();
+}
+
+/*
  * One run of one token: 'count' vectors of codes against q; asum: its sum of q.  With an integer
  * zero-point c * q - z * asum is an integer below 2^24 and so are both parts: the fma is exact.
  */
@@ -125,20 +135,18 @@ LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, bool re
 }
 
 /*
- * What the columns of one block do to one token's accumulator.  runs: 0 (one of 32 columns), 1 or 2 (of
- * 16); s, z: [2] of the rows at hand, one per run.
+ * What the columns of one block do to one token's accumulator: one run of 32 columns, or with 'half'
+ * two of 16.  s, z: [2] of the rows at hand, one per run.
  */
-LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool real, unsigned runs,
+LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool real, bool half,
                             const int8_t *q, const int32_t *sum, float as, const vf s[2],
                             const vf z[2], vf t)
 {
-	if (runs == 0)
-		return affine_run(code, 8, bits, real, q, vi_add(vi_set1(sum[0]), vi_set1(sum[1])), as,
-		                  s[0], z[0], t);
-	t = affine_run(code, 4, bits, real, q, vi_set1(sum[0]), as, s[0], z[0], t);
-	if (runs == 2)
-		t = affine_run(code + 4, 4, bits, real, q + 16, vi_set1(sum[1]), as, s[1], z[1], t);
-	return t;
+	vi first = vi_set1(sum[0]), second = vi_set1(sum[1]);
+	if (!half)
+		return affine_run(code, 8, bits, real, q, vi_add(first, second), as, s[0], z[0], t);
+	t = affine_run(code, 4, bits, real, q, first, as, s[0], z[0], t);
+	return affine_run(code + 4, 4, bits, real, q + 16, second, as, s[1], z[1], t);
 }
 
 /* A batch of tokens as seen by one tile. */
@@ -151,28 +159,23 @@ struct affine_batch {
 };
 
 /* Block 'b' of a tile for all tokens. */
-LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool real, unsigned runs,
-                              bool single, const struct affine_scale *scale,
-                              const struct affine_batch *batch, vf one[LANE_PARTS])
+LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool real, bool half,
+                              const struct affine_scale scale[2], const struct affine_batch *batch)
 {
 	const size_t ldq = batch->ldq, lds = batch->lds, count = batch->count;
-#pragma GCC unroll 2
+#pragma GCC unroll 1
 	for (size_t part = 0; part < LANE_PARTS; part++) {
 		/* locals, because a store to t might change what a pointer leads to */
-		const vf s[2] = {scale[0].s[part], scale[runs == 2].s[part]};
-		const vf z[2] = {scale[0].z[part], scale[runs == 2].z[part]};
+		const vf s[2] = {scale[0].s[part], scale[half].s[part]};
+		const vf z[2] = {scale[0].z[part], scale[half].z[part]};
 		vi code[AFFINE_VECTORS];
 		decode_block(block, bits, part, code);
 		const int8_t *q = batch->q + b * PITH_ACT_GROUP;
 		const float *as = batch->as + b;
 		const int32_t *sum = batch->sum + 2 * b;
-		if (single) {
-			one[part] = affine_token(code, bits, real, runs, q, sum, *as, s, z, one[part]);
-			continue;
-		}
 		float *t = batch->t + part * LANE_WIDTH;
 		for (float *end = t + count * PITH_TILE_ROWS; t != end; t += PITH_TILE_ROWS) {
-			vf_store(t, affine_token(code, bits, real, runs, q, sum, *as, s, z, vf_load(t)));
+			vf_store(t, affine_token(code, bits, real, half, q, sum, *as, s, z, vf_load(t)));
 			q += ldq;
 			as += lds;
 			sum += 2 * lds;
@@ -182,57 +185,41 @@ LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, boo
 
 /* A whole tile; batch->t is zero on entry and has the sums after. */
 LANE_INLINE void affine_tile(const struct pith_term *term, size_t tile,
-                             const struct affine_batch *batch, unsigned bits, bool real, bool half,
-                             bool single)
+                             const struct affine_batch *batch, unsigned bits, bool real, bool half)
 {
 	const struct pith_affine *a = &term->u.affine;
 	const size_t block_nbytes = (size_t)64 * bits;
 	const uint8_t *block = a->codes + tile * a->blocks * block_nbytes;
 	const size_t per_group = half ? 1 : a->group_size / PITH_ACT_GROUP;
 	size_t tg = tile * a->groups;
-	vf one[LANE_PARTS];
-	for (size_t part = 0; part < LANE_PARTS; part++)
-		one[part] = vf_zero();
 	for (size_t b = 0; b < a->blocks;) {
 		struct affine_scale scale[2];
-		bool second = half && b * PITH_ACT_GROUP + 16 < term->n;
 		load_scale(a, tg++, &scale[0]);
-		if (second)
+		if (half && b * PITH_ACT_GROUP + 16 < term->n)
 			load_scale(a, tg++, &scale[1]);
+		else if (half)
+			zero_scale(&scale[1]);
 		size_t end = b + per_group < a->blocks ? b + per_group : a->blocks;
-		for (; b < end; b++, block += block_nbytes) {
-			if (!half)
-				affine_block(block, b, bits, real, 0, single, scale, batch, one);
-			else if (second)
-				affine_block(block, b, bits, real, 2, single, scale, batch, one);
-			else
-				affine_block(block, b, bits, real, 1, single, scale, batch, one);
-		}
+		for (; b < end; b++, block += block_nbytes)
+			affine_block(block, b, bits, real, half, scale, batch);
 	}
-	if (single)
-		for (size_t part = 0; part < LANE_PARTS; part++)
-			vf_store(batch->t + part * LANE_WIDTH, one[part]);
 }
 
 typedef void affine_tile_fn(const struct pith_term *term, size_t tile,
                             const struct affine_batch *batch);
 
 /* Functions, not code in a macro: each line below is one instance of affine_tile. */
-#define AFFINE_INSTANCE(bits, real, half, single)                                             \
-	static void affine_tile_##bits##_##real##_##half##_##single(                          \
+#define AFFINE_INSTANCE(bits, real, half)                                                     \
+	static void affine_tile_##bits##_##real##_##half(                                     \
 	    const struct pith_term *term, size_t tile, const struct affine_batch *batch)      \
 	{                                                                                     \
-		affine_tile(term, tile, batch, bits, real, half, single);                     \
+		affine_tile(term, tile, batch, bits, real, half);                             \
 	}
-#define AFFINE_INSTANCES(bits)         \
-	AFFINE_INSTANCE(bits, 0, 0, 0) \
-	AFFINE_INSTANCE(bits, 0, 0, 1) \
-	AFFINE_INSTANCE(bits, 0, 1, 0) \
-	AFFINE_INSTANCE(bits, 0, 1, 1) \
-	AFFINE_INSTANCE(bits, 1, 0, 0) \
-	AFFINE_INSTANCE(bits, 1, 0, 1) \
-	AFFINE_INSTANCE(bits, 1, 1, 0) \
-	AFFINE_INSTANCE(bits, 1, 1, 1)
+#define AFFINE_INSTANCES(bits)      \
+	AFFINE_INSTANCE(bits, 0, 0) \
+	AFFINE_INSTANCE(bits, 0, 1) \
+	AFFINE_INSTANCE(bits, 1, 0) \
+	AFFINE_INSTANCE(bits, 1, 1)
 AFFINE_INSTANCES(1)
 AFFINE_INSTANCES(2)
 AFFINE_INSTANCES(3)
@@ -242,15 +229,13 @@ AFFINE_INSTANCES(6)
 AFFINE_INSTANCES(7)
 AFFINE_INSTANCES(8)
 
-#define AFFINE_ROW(bits)                                                                            \
-	{                                                                                           \
-		{{affine_tile_##bits##_0_0_0, affine_tile_##bits##_0_0_1},                          \
-		 {affine_tile_##bits##_0_1_0, affine_tile_##bits##_0_1_1}},                         \
-		{{affine_tile_##bits##_1_0_0, affine_tile_##bits##_1_0_1},                          \
-		 {affine_tile_##bits##_1_1_0, affine_tile_##bits##_1_1_1}},                         \
+#define AFFINE_ROW(bits)                                              \
+	{                                                             \
+		{affine_tile_##bits##_0_0, affine_tile_##bits##_0_1}, \
+		{affine_tile_##bits##_1_0, affine_tile_##bits##_1_1}, \
 	}
-/* [bits - 1][real zero-point][runs of 16][single token] */
-static affine_tile_fn *const affine_tiles[8][2][2][2] = {
+/* [bits - 1][real zero-point][runs of 16] */
+static affine_tile_fn *const affine_tiles[8][2][2] = {
 	AFFINE_ROW(1), AFFINE_ROW(2), AFFINE_ROW(3), AFFINE_ROW(4),
 	AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
 };
@@ -259,7 +244,7 @@ void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pit
                                   size_t tile_begin, size_t tile_end, bool add, float *y, size_t ldy)
 {
 	const struct pith_affine *a = &term->u.affine;
-	affine_tile_fn *const *fn =
+	affine_tile_fn *fn =
 	    affine_tiles[a->bits - 1][a->zero_mode >= 2][a->group_size < PITH_ACT_GROUP];
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
 		for (size_t token = 0; token < act->k; token += AFFINE_BATCH) {
@@ -271,7 +256,7 @@ void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pit
 			if (batch.count > AFFINE_BATCH)
 				batch.count = AFFINE_BATCH;
 			memset(t, 0, batch.count * PITH_TILE_ROWS * sizeof(float));
-			fn[batch.count == 1](term, tile, &batch);
+			fn(term, tile, &batch);
 			for (size_t i = 0; i < batch.count; i++)
 				pith_tile_store(term, tile, t + i * PITH_TILE_ROWS, add,
 				                y + (token + i) * ldy + tile * PITH_TILE_ROWS);
