@@ -15,6 +15,7 @@ import sys
 import tempfile
 import unittest
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small products, shared cores
 import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
