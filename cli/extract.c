@@ -1,0 +1,288 @@
+/*
+ * Putting members into a folder.  See extract.h for the rules.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "extract.h"
+
+#include "bytes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+static pith_status fail_errno(struct pith_error *err, const char *what)
+{
+	return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s: %s", what, strerror(errno));
+}
+
+/*
+ * Descriptor of the folder that holds 'name', made as needed; *last is the last component.  Names obey text.15, so no
+ * component is empty, '.' or '..'.
+ */
+static pith_status open_parent(const struct extract *x, const char *name, int *out, const char **last,
+                               struct pith_error *err)
+{
+	char part[256];
+	int at = dup(x->root);
+	*out = -1;
+	if (at < 0)
+		return fail_errno(err, "cannot open the folder");
+	for (const char *slash; (slash = strchr(name, '/')) != NULL; name = slash + 1) {
+		size_t size = (size_t)(slash - name);
+		int next = -1;
+		errno = ENAMETOOLONG;
+		if (size < sizeof(part)) {
+			memcpy(part, name, size);
+			part[size] = '\0';
+			next = openat(at, part, FOLDER_FLAGS);
+			if (next < 0 && errno == ENOENT && (mkdirat(at, part, 0777) == 0 || errno == EEXIST))
+				next = openat(at, part, FOLDER_FLAGS);
+		}
+		int saved = errno;
+		close(at);
+		errno = saved;
+		if (next < 0)
+			return fail_errno(err, errno == ELOOP || errno == ENOTDIR ?
+			                               "a folder of its path is a link or a file" :
+			                               "cannot make its folder");
+		at = next;
+	}
+	*out = at;
+	*last = name;
+	return PITH_OK;
+}
+
+int extract_open(struct extract *x, struct cli *cli, const struct pith_archive *archive,
+                 const struct extract_options *options)
+{
+	*x = (struct extract){.cli = cli, .archive = archive, .options = *options,
+	                      .root = -1, .parent = -1, .fd = -1};
+	if (mkdir(options->folder, 0777) != 0 && errno != EEXIST)
+		return cli_fail_errno(cli, options->folder);
+	x->root = open(options->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return x->root >= 0 ? CLI_OK : cli_fail_errno(cli, options->folder);
+}
+
+static void drop_file(struct extract *x)
+{
+	if (x->fd >= 0)
+		close(x->fd);
+	if (x->temporary[0] != '\0')
+		unlinkat(x->parent, x->temporary, 0);
+	if (x->full != NULL)
+		cli_cleanup_remove(x->full);
+	if (x->parent >= 0)
+		close(x->parent);
+	free(x->full);
+	x->full = NULL;
+	x->temporary[0] = '\0';
+	x->fd = x->parent = -1;
+}
+
+void extract_close(struct extract *x)
+{
+	drop_file(x);
+	if (x->root >= 0)
+		close(x->root);
+	x->root = -1;
+}
+
+/* ---- files ---- */
+
+static pith_status open_temporary(struct extract *x, const char *name, const char *last, size_t member,
+                                  struct pith_error *err)
+{
+	size_t folder_nbytes = (size_t)(last - name);
+	size_t nbytes = strlen(x->options.folder) + 1 + folder_nbytes + sizeof(x->temporary);
+	snprintf(x->temporary, sizeof(x->temporary), ".pith-%ld-%zu.part", (long)getpid(), member);
+	x->fd = openat(x->parent, x->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (x->fd < 0) {
+		x->temporary[0] = '\0';
+		return fail_errno(err, "cannot make a file");
+	}
+	x->full = malloc(nbytes);
+	if (x->full == NULL)
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory");
+	snprintf(x->full, nbytes, "%s/%.*s%s", x->options.folder, (int)folder_nbytes, name, x->temporary);
+	cli_cleanup_add(x->full);
+	return PITH_OK;
+}
+
+static pith_status check_absent(const struct extract *x, int parent, const char *last,
+                                struct pith_error *err)
+{
+	struct stat st;
+	if (fstatat(parent, last, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return PITH_OK;
+	if (S_ISDIR(st.st_mode))
+		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "a folder of this name exists");
+	if (x->options.force)
+		return PITH_OK;
+	return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "exists; --force replaces it");
+}
+
+pith_status extract_begin(void *ctx, size_t member, struct pith_error *err)
+{
+	struct extract *x = ctx;
+	const struct pith_archive_member *m = pith_archive_member_at(x->archive, member);
+	const char *last;
+	x->failed_on = m->name;
+	if (m->kind == PITH_MEMBER_LINK)
+		return PITH_OK; /* extract_finish() */
+	PITH_TRY(open_parent(x, m->name, &x->parent, &last, err));
+	if (m->kind == PITH_MEMBER_FILE) {
+		PITH_TRY(check_absent(x, x->parent, last, err));
+		return open_temporary(x, m->name, last, member, err);
+	}
+	if (mkdirat(x->parent, last, 0777) != 0) {
+		int fd = errno == EEXIST ? openat(x->parent, last, FOLDER_FLAGS) : -1;
+		if (fd < 0)
+			return fail_errno(err, "cannot make the folder");
+		close(fd);
+	}
+	return PITH_OK;
+}
+
+pith_status extract_data(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
+{
+	struct extract *x = ctx;
+	const uint8_t *p = data;
+	while (nbytes > 0) {
+		ssize_t put = write(x->fd, p, nbytes);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return fail_errno(err, "cannot write");
+		p += put;
+		nbytes -= (size_t)put;
+	}
+	return PITH_OK;
+}
+
+static pith_status set_mode_and_time(int fd, const struct pith_archive_member *m, struct pith_error *err)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+	                            {.tv_sec = (time_t)m->mtime, .tv_nsec = (long)m->mtime_nsec}};
+	/* never set-user-id or the like: who made the archive is not who unpacks it */
+	if (fchmod(fd, (mode_t)(m->mode & 0777)) != 0)
+		return fail_errno(err, "cannot set the mode");
+	if (futimens(fd, times) != 0)
+		return fail_errno(err, "cannot set the time");
+	return PITH_OK;
+}
+
+pith_status extract_end(void *ctx, size_t member, struct pith_error *err)
+{
+	struct extract *x = ctx;
+	const struct pith_archive_member *m = pith_archive_member_at(x->archive, member);
+	const char *slash = strrchr(m->name, '/'), *last = slash != NULL ? slash + 1 : m->name;
+	if (m->kind == PITH_MEMBER_FILE) {
+		PITH_TRY(set_mode_and_time(x->fd, m, err));
+		int fd = x->fd;
+		x->fd = -1;
+		if (close(fd) != 0)
+			return fail_errno(err, "cannot write");
+		PITH_TRY(check_absent(x, x->parent, last, err));
+		if (renameat(x->parent, x->temporary, x->parent, last) != 0)
+			return fail_errno(err, "cannot rename");
+		x->temporary[0] = '\0';
+		x->files++;
+	}
+	drop_file(x);
+	return PITH_OK;
+}
+
+/* ---- links and folders ---- */
+
+bool extract_target_is_inside(const char *target, size_t depth)
+{
+	/* '..' only at the start: behind a name it would depend on where another link leads */
+	bool named = false;
+	if (target[0] == '/')
+		return false;
+	while (*target != '\0') {
+		size_t size = strcspn(target, "/");
+		if (size == 2 && target[0] == '.' && target[1] == '.') {
+			if (named || depth == 0)
+				return false;
+			depth--;
+		} else if (size > 0 && !(size == 1 && target[0] == '.')) {
+			named = true;
+		}
+		target += size;
+		target += strspn(target, "/");
+	}
+	return true;
+}
+
+static size_t depth_of(const char *name)
+{
+	size_t depth = 0;
+	for (; *name != '\0'; name++)
+		depth += *name == '/' ? 1 : 0;
+	return depth;
+}
+
+static pith_status make_link(struct extract *x, const struct pith_archive_member *m,
+                             struct pith_error *err)
+{
+	const char *last;
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+	                            {.tv_sec = (time_t)m->mtime, .tv_nsec = (long)m->mtime_nsec}};
+	if (!x->options.any_links && !extract_target_is_inside(m->target, depth_of(m->name))) {
+		char *name = cli_printable(m->name), *target = cli_printable(m->target);
+		cli_say(x->cli, "%s: a link to %s, which leaves the folder: not made (--any-links makes it)",
+		        name != NULL ? name : "", target != NULL ? target : "");
+		free(name);
+		free(target);
+		x->refused_links++;
+		return PITH_OK;
+	}
+	PITH_TRY(open_parent(x, m->name, &x->parent, &last, err));
+	PITH_TRY(check_absent(x, x->parent, last, err));
+	if (x->options.force)
+		unlinkat(x->parent, last, 0);
+	if (symlinkat(m->target, x->parent, last) != 0)
+		return fail_errno(err, "cannot make the link");
+	utimensat(x->parent, last, times, AT_SYMLINK_NOFOLLOW);
+	drop_file(x);
+	return PITH_OK;
+}
+
+static pith_status finish_folder(struct extract *x, const struct pith_archive_member *m,
+                                 struct pith_error *err)
+{
+	const char *last;
+	PITH_TRY(open_parent(x, m->name, &x->parent, &last, err));
+	x->fd = openat(x->parent, last, FOLDER_FLAGS);
+	if (x->fd < 0)
+		return fail_errno(err, "cannot open the folder");
+	PITH_TRY(set_mode_and_time(x->fd, m, err));
+	drop_file(x);
+	return PITH_OK;
+}
+
+pith_status extract_finish(struct extract *x, const bool *selected, struct pith_error *err)
+{
+	struct pith_archive_info info;
+	pith_archive_info(x->archive, &info);
+	for (size_t i = 0; i < info.member_count; i++) {
+		const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
+		x->failed_on = m->name;
+		if (m->kind == PITH_MEMBER_LINK && (selected == NULL || selected[i]))
+			PITH_TRY(make_link(x, m, err));
+	}
+	/* last to first: what is in a folder comes before the folder, whose mode may shut it */
+	for (size_t i = (size_t)info.member_count; i-- > 0;) {
+		const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
+		x->failed_on = m->name;
+		if (m->kind == PITH_MEMBER_DIRECTORY && (selected == NULL || selected[i]))
+			PITH_TRY(finish_folder(x, m, err));
+	}
+	return PITH_OK;
+}
