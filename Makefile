@@ -10,7 +10,7 @@ B ?= build
 
 # The one list of Debian packages that building, testing and the demo need.
 PACKAGES = gcc make pkg-config libzstd-dev libxxhash-dev libarchive-dev libjansson-dev \
-	libcmocka-dev libpcre2-dev python3 python3-numpy xz-utils zstd
+	libcmocka-dev libpcre2-dev libopenblas-dev liblapacke-dev python3 python3-numpy xz-utils zstd
 
 # The embedded model: made from the checkpoint in the tree (models/README.md says how it was chosen).
 DEFAULT_SOURCE = models/books6m
@@ -38,7 +38,7 @@ CFLAGS ?= -O2 -g
 FLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fPIC -pthread \
 	-Wall -Wextra -Wpedantic -Wconversion -Wvla $(WERROR) $(addprefix -I,$(DIRS)) -MMD -MP $(SANITIZE)
 PITH_LIBS = -lzstd -lxxhash -lm
-LIBS = $(PITH_LIBS) -larchive -ljansson -pthread
+LIBS = $(PITH_LIBS) -larchive -ljansson -llapacke -lopenblas -pthread
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 ISA_avx2 = -mavx2 -mfma -mf16c
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni

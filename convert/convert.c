@@ -190,7 +190,7 @@ static pith_status write_planes(struct conversion *c, const struct recipe_step *
 	struct pith_writer_weight w = {
 	    .name = step->want->name, .flags = 1u, .rank = step->want->rank,
 	    .activation = q->activation, .source_dtype = step->have->dtype,
-	    .terms = q->term, .term_count = q->term_count};
+	    .terms = q->term, .term_count = q->term_count, .permute = q->permute};
 	memcpy(w.dim, step->want->dim, sizeof(w.dim));
 	uint64_t before = pith_writer_nbytes(c->writer);
 	PITH_TRY(pith_writer_weight(c->writer, &w, err));
@@ -284,8 +284,8 @@ static pith_status write_origin(struct conversion *c, struct pith_error *err)
 {
 	for (size_t i = 0; i < c->src->file_count; i++)
 		PITH_TRY(write_source(c, i, err));
-	char text[96];
-	c->recipe.scheme.method->print(&c->recipe.scheme, text, sizeof(text));
+	char text[SCHEME_TEXT_CAP];
+	scheme_print(&c->recipe.scheme, text, sizeof(text));
 	PITH_TRY(add_lineage(c, PITH_LINEAGE_RECIPE, "scheme", text, err));
 	for (size_t i = 0; i < c->recipe.rule_count; i++)
 		PITH_TRY(add_lineage(c, PITH_LINEAGE_RECIPE, "rule", c->recipe.rule[i].text, err));

@@ -30,7 +30,7 @@ struct convert_options {
 
 /* Weights stored by one scheme. */
 struct convert_group {
-	char scheme[96]; /* with all its options; "as is" for what keeps its dtype */
+	char scheme[SCHEME_TEXT_CAP]; /* with all its options; "as is" for what keeps its dtype */
 	uint64_t weight_count, element_count;
 	uint64_t nbytes;        /* planes, their padding and alignment, names and table entries */
 	double error2, norm2;   /* squared error and squared weights */

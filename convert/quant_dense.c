@@ -12,7 +12,6 @@
 #include "quant.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* An empty term of the right size, its values still to be filled. */
@@ -75,7 +74,7 @@ static pith_status fill_plane(const struct quant_job *job, uint32_t dtype, float
 		uint64_t left = total - done;
 		size_t count = left < QUANT_PIECE_ELEMENTS ? (size_t)left : QUANT_PIECE_ELEMENTS;
 		uint8_t *p = out->term[0].plane[0].data + (size_t)done * value_nbytes;
-		PITH_TRY(source_read_f32(job->src, job->tensor, done, count, piece, err));
+		PITH_TRY(quant_job_read(job, done, count, piece, err));
 		size_t bad = narrow(piece, count, dtype, p, out);
 		if (bad < count)
 			return pith_fail(err, PITH_E_LIMIT, PITH_NO_OFF, NULL,
@@ -111,50 +110,40 @@ pith_status quant_dense_copy(const struct quant_job *job, struct quant_result *o
 	return store_dense(job, job->tensor->dtype, out, err);
 }
 
-static pith_status quantize_dense(const struct scheme *s, const struct quant_job *job,
+static uint32_t dtype_of(const struct scheme_link *link)
+{
+	return link->method == &quant_method_f32   ? PITH_DTYPE_F32
+	       : link->method == &quant_method_f16 ? PITH_DTYPE_F16
+	                                           : PITH_DTYPE_BF16;
+}
+
+static pith_status quantize_dense(const struct scheme_link *link, const struct quant_job *job,
                                   struct quant_result *out, struct pith_error *err)
 {
-	return store_dense(job, s->u.dense.dtype, out, err);
+	return store_dense(job, dtype_of(link), out, err);
 }
 
-/* ---- the methods ---- */
-
-static void bf16_defaults(struct scheme *s) { s->u.dense.dtype = PITH_DTYPE_BF16; }
-static void f16_defaults(struct scheme *s) { s->u.dense.dtype = PITH_DTYPE_F16; }
-static void f32_defaults(struct scheme *s) { s->u.dense.dtype = PITH_DTYPE_F32; }
-
-static pith_status refuse_option(struct scheme *s, const struct scheme_option *o,
-                                 struct pith_error *err)
-{
-	return pith_fail(err, PITH_E_ARGUMENT, o->key_off, NULL,
-	                 "%s takes no options, \"%.*s\" at character %zu", s->method->name,
-	                 (int)(o->key_nbytes < 40 ? o->key_nbytes : 40), o->key, o->key_off + 1);
-}
-
-static void print_dense(const struct scheme *s, char *text, size_t cap)
-{
-	snprintf(text, cap, "%s", s->method->name);
-}
-
-static bool dense_nbytes(const struct scheme *s, uint64_t m, uint64_t n, uint64_t *nbytes,
-                         uint32_t *plane_count)
+static bool dense_nbytes(const struct scheme_link *link, uint64_t m, uint64_t n, uint64_t *nbytes,
+                         uint32_t *plane_count, uint32_t *term_count)
 {
 	size_t count;
-	*plane_count = 1;
+	*plane_count = *term_count = 1;
 	if (!pith_mul_size((size_t)m, (size_t)n, &count) ||
-	    !pith_mul_size(count, pith_dtype_nbytes(s->u.dense.dtype), &count) ||
+	    !pith_mul_size(count, pith_dtype_nbytes(dtype_of(link)), &count) ||
 	    count > SIZE_MAX - PITH_ALIGN)
 		return false;
 	*nbytes = pith_round_up(count, PITH_ALIGN);
 	return true;
 }
 
-const struct quant_method quant_method_bf16 = {
-    "bf16", "16-bit brain floats", false, bf16_defaults, refuse_option,
-    print_dense, dense_nbytes, quantize_dense};
-const struct quant_method quant_method_f16 = {
-    "f16", "IEEE half floats", false, f16_defaults, refuse_option,
-    print_dense, dense_nbytes, quantize_dense};
-const struct quant_method quant_method_f32 = {
-    "f32", "32-bit floats", false, f32_defaults, refuse_option,
-    print_dense, dense_nbytes, quantize_dense};
+/* ---- the methods ---- */
+
+const struct quant_method quant_method_bf16 = {.name = "bf16", .help = "16-bit brain floats",
+                                               .role = QUANT_DENSE, .nbytes = dense_nbytes,
+                                               .quantize = quantize_dense};
+const struct quant_method quant_method_f16 = {.name = "f16", .help = "IEEE half floats",
+                                              .role = QUANT_DENSE, .nbytes = dense_nbytes,
+                                              .quantize = quantize_dense};
+const struct quant_method quant_method_f32 = {.name = "f32", .help = "32-bit floats",
+                                              .role = QUANT_DENSE, .nbytes = dense_nbytes,
+                                              .quantize = quantize_dense};

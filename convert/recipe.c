@@ -58,7 +58,7 @@ static const struct scheme *choose_scheme(struct recipe *r, const struct import_
 			continue;
 		r->rule[i].used = true;
 		/* spec llama.1: "norms are a single dense term" */
-		if (t->rank != 1 || !r->rule[i].scheme.method->quantizes)
+		if (t->rank != 1 || !scheme_quantizes(&r->rule[i].scheme))
 			chosen = &r->rule[i].scheme;
 	}
 	return chosen;
@@ -66,18 +66,18 @@ static const struct scheme *choose_scheme(struct recipe *r, const struct import_
 
 /* ---- groups: weights of one scheme ---- */
 
-static void print_scheme(const struct scheme *s, char text[96])
+static void print_scheme(const struct scheme *s, char text[SCHEME_TEXT_CAP])
 {
 	if (s)
-		s->method->print(s, text, 96);
+		scheme_print(s, text, SCHEME_TEXT_CAP);
 	else
-		snprintf(text, 96, "as is");
+		snprintf(text, SCHEME_TEXT_CAP, "as is");
 }
 
 static pith_status find_group(const struct scheme *s, struct convert_result *result, size_t *group,
                               struct pith_error *err)
 {
-	char text[96];
+	char text[SCHEME_TEXT_CAP];
 	print_scheme(s, text);
 	for (*group = 0; *group < result->group_count; (*group)++)
 		if (strcmp(result->group[*group].scheme, text) == 0)
@@ -146,16 +146,19 @@ void recipe_free(struct recipe *r)
 /* "as is", as the dense scheme it amounts to. */
 static struct scheme scheme_as_is(const struct recipe_step *step)
 {
-	struct scheme s = {.method = &quant_method_bf16};
-	s.u.dense.dtype = step->have->dtype;
+	uint32_t dtype = step->have->dtype;
+	struct scheme s = {.link_count = 1};
+	s.link[0].method = dtype == PITH_DTYPE_F32   ? &quant_method_f32
+	                   : dtype == PITH_DTYPE_F16 ? &quant_method_f16
+	                                             : &quant_method_bf16;
 	return s;
 }
 
 pith_status recipe_step_nbytes(const struct recipe_step *step, uint64_t *nbytes,
-                               uint32_t *plane_count, struct pith_error *err)
+                               uint32_t *plane_count, uint32_t *term_count, struct pith_error *err)
 {
 	struct scheme s = step->scheme ? *step->scheme : scheme_as_is(step);
-	if (!s.method->nbytes(&s, step->m, step->n, nbytes, plane_count))
+	if (!scheme_nbytes(&s, step->m, step->n, nbytes, plane_count, term_count))
 		return pith_fail(err, PITH_E_LIMIT, PITH_NO_OFF, NULL, "%s is too large",
 		                 step->want->name);
 	return PITH_OK;
@@ -174,7 +177,7 @@ pith_status recipe_step_run(const struct recipe_step *step, const struct quant_j
 {
 	if (!step->scheme)
 		return quant_dense_copy(job, out, err);
-	return step->scheme->method->quantize(step->scheme, job, out, err);
+	return scheme_run(step->scheme, job, out, err);
 }
 
 static double now_seconds(void)
@@ -219,7 +222,7 @@ static uint64_t step_memory(const struct recipe_step *step, uint64_t nbytes)
 {
 	uint64_t elements = (uint64_t)step->m * step->n;
 	uint64_t piece = elements < QUANT_PIECE_ELEMENTS ? elements : QUANT_PIECE_ELEMENTS;
-	bool codes = step->scheme && step->scheme->method->quantizes;
+	bool codes = step->scheme && scheme_quantizes(step->scheme);
 	return nbytes + 4 * piece + (codes ? elements + nbytes / 4 : 0);
 }
 
@@ -227,12 +230,12 @@ static pith_status add_step(const struct recipe_step *step, struct convert_resul
                             struct pith_error *err)
 {
 	uint64_t nbytes;
-	uint32_t planes;
-	PITH_TRY(recipe_step_nbytes(step, &nbytes, &planes, err));
+	uint32_t planes, terms;
+	PITH_TRY(recipe_step_nbytes(step, &nbytes, &planes, &terms, err));
 	uint64_t memory = step_memory(step, nbytes);
 	/* a large plane starts at the next multiple of the tensor alignment: half of it on average */
 	uint64_t gap = nbytes >= PITH_BIG_PLANE_NBYTES ? PITH_DEFAULT_TENSOR_ALIGN / 2 : 0;
-	uint64_t all = nbytes + gap + recipe_entry_nbytes(step, 1, planes);
+	uint64_t all = nbytes + gap + recipe_entry_nbytes(step, terms, planes);
 	result->group[step->group].nbytes += all;
 	result->weight_nbytes += all;
 	if (memory > result->memory_nbytes)

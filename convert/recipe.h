@@ -44,9 +44,10 @@ pith_status recipe_make(const struct convert_options *options, const struct impo
                         struct convert_result *result, struct pith_error *err);
 void recipe_free(struct recipe *r);
 
-/* Bytes of the step's planes, each rounded up, and their number. */
+/* Bytes of the step's planes, each rounded up, their number and that of its terms. */
 pith_status recipe_step_nbytes(const struct recipe_step *step, uint64_t *nbytes,
-                               uint32_t *plane_count, struct pith_error *err);
+                               uint32_t *plane_count, uint32_t *term_count,
+                               struct pith_error *err);
 
 /* Bytes of a weight in names and tables. */
 uint64_t recipe_entry_nbytes(const struct recipe_step *step, uint32_t term_count,

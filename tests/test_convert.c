@@ -135,9 +135,9 @@ static void test_schemes(void **state)
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(pairs); i++) {
 		struct scheme s;
 		struct pith_error err;
-		char text[96];
+		char text[SCHEME_TEXT_CAP];
 		assert_int_equal(scheme_parse(pairs[i][0], &s, &err), PITH_OK);
-		s.method->print(&s, text, sizeof(text));
+		scheme_print(&s, text, sizeof(text));
 		assert_string_equal(text, pairs[i][1]);
 		assert_int_equal(scheme_parse(text, &s, &err), PITH_OK);
 	}
@@ -188,7 +188,7 @@ static pith_status quantize(const char *text, const float *values, size_t m, siz
 	make_tensor(&one, values, m, n);
 	assert_int_equal(scheme_parse(text, &s, &err), PITH_OK);
 	struct quant_job job = {.src = &one.src, .tensor = &one.tensor, .m = m, .n = n, .threads = 2};
-	pith_status status = s.method->quantize(&s, &job, q, &err);
+	pith_status status = scheme_run(&s, &job, q, &err);
 	fclose(one.stream);
 	if (status != PITH_OK)
 		return status;
