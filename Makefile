@@ -30,7 +30,7 @@ TEST_PROGRAMS = $(TEST_SOURCES:%.c=$(B)/%)
 TEST_SCRIPTS = $(wildcard tests/test_*.sh tests/test_*.py)
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard bench/bench_*.c))
 FUZZ_SOURCES = $(wildcard tests/fuzz_*.c)
-SUPPORT = $(patsubst %.c,$(B)/%.o,$(filter-out $(TEST_SOURCES) $(FUZZ_SOURCES),$(wildcard tests/*.c)))
+SUPPORT = $(filter-out $(TEST_SOURCES) $(FUZZ_SOURCES),$(wildcard tests/*.c))
 STATIC = $(B)/libpithtool.a $(B)/libpithrun.a $(B)/libpith.a
 
 # ---- flags: by folder and by suffix ----
@@ -66,6 +66,7 @@ $(B)/flags: FORCE # changes when compiler or flags do
 $(B)/libpith.a: $(PITH_OBJECTS)
 $(B)/libpithrun.a: $(RUN_OBJECTS)
 $(B)/libpithtool.a: $(call objects,convert)
+$(B)/libsupport.a: $(SUPPORT:%.c=$(B)/%.o)
 $(B)/%.a:
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(B)/libpith.so: $(PITH_OBJECTS) $(wildcard loader/libpith.map)
@@ -95,8 +96,8 @@ $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(STATIC) $(LIBS)
 
 # ---- tests ----
-$(TEST_PROGRAMS) $(BENCHES): %: %.o $(SUPPORT) $(STATIC)
-	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(SUPPORT) $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
+$(TEST_PROGRAMS) $(BENCHES): %: %.o $(B)/libsupport.a $(STATIC)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(B)/libsupport.a $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
 .PHONY: programs test test-run test-all asan fuzz fuzz-run
 programs: all $(TEST_PROGRAMS)
@@ -117,8 +118,8 @@ fuzz-run: $(FUZZ_SOURCES:%.c=$(B)/%)
 	$(PYTHON) tests/make_seeds.py $(B)/seeds
 	for t in $^; do mkdir -p $$t.corpus; $$t -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=$$t. $$t.corpus $(B)/seeds || exit 1; done
-$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(SUPPORT) $(STATIC)
-	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(SUPPORT) $(STATIC) $(LIBS)
+$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(B)/libsupport.a $(STATIC)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(B)/libsupport.a $(STATIC) -lcmocka $(LIBS)
 
 # ---- for users ----
 .PHONY: demo bench readme-tables install packages clean help FORCE

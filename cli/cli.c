@@ -7,7 +7,6 @@
 #include "cli.h"
 #include "cli_options.h"
 
-#include "bytes.h"
 #include "pith.h"
 #include "pithrun.h"
 
@@ -34,7 +33,7 @@
 	X(version)      \
 	X(help)
 
-#define DECLARE(name) extern const struct cli_command cmd_##name __attribute__((weak));
+#define DECLARE(name) extern const struct cli_command cmd_##name;
 #define ROW(name) &cmd_##name,
 CLI_COMMANDS(DECLARE)
 const struct cli_command *const cli_commands[] = {CLI_COMMANDS(ROW) NULL};
@@ -45,8 +44,8 @@ static const struct cli_command *find_command(const char *name)
 		name = "help";
 	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
 		name = "version";
-	for (size_t i = 0; i + 1 < PITH_ARRAY_LENGTH(cli_commands); i++)
-		if (cli_commands[i] != NULL && strcmp(cli_commands[i]->name, name) == 0)
+	for (size_t i = 0; cli_commands[i] != NULL; i++)
+		if (strcmp(cli_commands[i]->name, name) == 0)
 			return cli_commands[i];
 	return NULL;
 }
@@ -82,9 +81,8 @@ static int refuse_command(const char *name)
 {
 	struct cli cli = {0};
 	const char *best = NULL;
-	for (size_t i = 0; i + 1 < PITH_ARRAY_LENGTH(cli_commands); i++)
-		if (cli_commands[i] != NULL)
-			best = cli_nearest(name, cli_commands[i]->name, best);
+	for (size_t i = 0; cli_commands[i] != NULL; i++)
+		best = cli_nearest(name, cli_commands[i]->name, best);
 	if (best != NULL)
 		return cli_usage(&cli, "no command '%s'; did you mean %s?", name, best);
 	return cli_usage(&cli, "no command '%s'", name);
