@@ -13,10 +13,10 @@
 
 /* ---- header ---- */
 
-/* Which slot is the header: the valid one with the higher generation. */
-static pith_status choose_slot(const uint8_t *data, unsigned *slot, struct pith_error *err)
+/* Which slot is the header: the valid one with the higher generation.  front: [1536]. */
+static pith_status choose_slot(const uint8_t *front, unsigned *slot, struct pith_error *err)
 {
-	const uint8_t *p[2] = { data + PITH_SLOT_OFF(0), data + PITH_SLOT_OFF(1) };
+	const uint8_t *p[2] = { front + PITH_SLOT_OFF(0), front + PITH_SLOT_OFF(1) };
 	bool valid[2] = { pith_slot_state(p[0]) == PITH_SLOT_VALID,
 		          pith_slot_state(p[1]) == PITH_SLOT_VALID };
 	uint64_t generation[2] = { load_le64(p[0] + 8), load_le64(p[1] + 8) };
@@ -33,12 +33,16 @@ static pith_status choose_slot(const uint8_t *data, unsigned *slot, struct pith_
 	return PITH_OK;
 }
 
-static pith_status read_header(struct pith_file *file, struct pith_error *err)
+static pith_status read_header(struct pith_file *file, const struct pith_map *map,
+                               struct pith_error *err)
 {
-	PITH_TRY(pith_preamble_check(file->data, file->nbytes, err));
-	PITH_TRY(choose_slot(file->data, &file->slot, err));
+	uint8_t front[PITH_DATA_OFF];
+	size_t nbytes = map->nbytes < sizeof(front) ? map->nbytes : sizeof(front);
+	PITH_TRY(pith_map_read(map, 0, nbytes, front, err));
+	PITH_TRY(pith_preamble_check(front, nbytes, err));
+	PITH_TRY(choose_slot(front, &file->slot, err));
 	uint64_t off = PITH_SLOT_OFF(file->slot);
-	PITH_TRY(pith_header_decode(file->data + off, off, &file->header, err));
+	PITH_TRY(pith_header_decode(front + off, off, &file->header, err));
 	// spec container.6: "file_nbytes is at most the real size."
 	if (file->header.file_nbytes > file->nbytes)
 		return pith_fail(err, PITH_E_CORRUPT, file->nbytes, "container.6",
@@ -49,13 +53,12 @@ static pith_status read_header(struct pith_file *file, struct pith_error *err)
 
 /* ---- directory ---- */
 
-pith_status pith_directory_decode(const uint8_t *data, const struct pith_header *header,
+pith_status pith_directory_decode(const uint8_t *directory, const struct pith_header *header,
                                   struct pith_directory_entry *out, struct pith_error *err)
 {
 	uint8_t root[16];
-	const uint8_t *p = data + header->directory_off;
 	size_t nbytes = (size_t)header->directory_count * PITH_DIRECTORY_NBYTES;
-	pith_xxh3_128(p, nbytes, root);
+	pith_xxh3_128(directory, nbytes, root);
 	// spec container.8: "file_root matches the directory's bytes."
 	if (memcmp(root, header->file_root, sizeof(root)) != 0)
 		return pith_fail(err, PITH_E_CORRUPT, header->directory_off, "container.8",
@@ -64,8 +67,8 @@ pith_status pith_directory_decode(const uint8_t *data, const struct pith_header 
 		                 (unsigned long long)(header->directory_off + nbytes - 1));
 	for (uint32_t i = 0; i < header->directory_count; i++) {
 		uint64_t off = header->directory_off + (uint64_t)i * PITH_DIRECTORY_NBYTES;
-		PITH_TRY(pith_directory_entry_decode(data + off, off, header->file_nbytes, &out[i],
-		                                     err));
+		PITH_TRY(pith_directory_entry_decode(directory + i * (size_t)PITH_DIRECTORY_NBYTES,
+		                                     off, header->file_nbytes, &out[i], err));
 		if (i > 0 && out[i].section_id <= out[i - 1].section_id)
 			return pith_fail(err, PITH_E_CORRUPT, off, "container.9",
 			                 "the directory is not sorted by section id");
@@ -134,10 +137,20 @@ static pith_status locate_tables(struct pith_file *file, struct pith_error *err)
 
 /* ---- open and close ---- */
 
-static pith_status read_front(struct pith_file *file, struct pith_error *err)
+static pith_status read_directory(struct pith_file *file, const struct pith_map *map,
+                                  struct pith_error *err)
 {
-	PITH_TRY(read_header(file, err));
-	PITH_TRY(pith_directory_decode(file->data, &file->header, file->directory, err));
+	uint8_t directory[PITH_MAX_DIRECTORY_COUNT * PITH_DIRECTORY_NBYTES];
+	size_t nbytes = file->header.directory_count * (size_t)PITH_DIRECTORY_NBYTES;
+	PITH_TRY(pith_map_read(map, file->header.directory_off, nbytes, directory, err));
+	return pith_directory_decode(directory, &file->header, file->directory, err);
+}
+
+static pith_status read_front(struct pith_file *file, const struct pith_map *map,
+                              struct pith_error *err)
+{
+	PITH_TRY(read_header(file, map, err));
+	PITH_TRY(read_directory(file, map, err));
 	PITH_TRY(locate_tables(file, err));
 	file->checked = calloc(file->header.directory_count, sizeof(*file->checked));
 	if (file->checked == NULL)
@@ -147,55 +160,61 @@ static pith_status read_front(struct pith_file *file, struct pith_error *err)
 	return PITH_OK;
 }
 
-static pith_status open_bytes(const uint8_t *data, size_t nbytes, bool mapped, unsigned flags,
-                              struct pith_file **out, struct pith_error *err)
+/* Takes over the map, also on failure. */
+static pith_status open_map(struct pith_map *map, bool mapped, unsigned flags,
+                            struct pith_file **out, struct pith_error *err)
 {
+	pith_status status;
 	struct pith_file *file = calloc(1, sizeof(*file));
 	if (file == NULL) {
-		if (mapped)
-			pith_map_close(data, nbytes);
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to open a file");
+		status = pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
+		                   "no memory to open a file");
+	} else {
+		file->data = map->data;
+		file->nbytes = map->nbytes;
+		file->mapped = mapped;
+		file->flags = flags;
+		status = read_front(file, map, err);
 	}
-	file->data = data;
-	file->nbytes = nbytes;
-	file->mapped = mapped;
-	file->flags = flags;
-	pith_status status = read_front(file, err);
-	if (status != PITH_OK)
-		pith_file_close(file);
-	else
+	pith_map_release_handle(map);
+	if (status == PITH_OK)
 		*out = file;
+	else if (file != NULL)
+		pith_file_close(file);
+	else if (mapped)
+		pith_map_close(map);
 	return status;
 }
 
 pith_status pith_file_open(const char *path, unsigned flags, struct pith_file **out,
                            struct pith_error *err)
 {
-	const uint8_t *data;
-	size_t nbytes;
+	struct pith_map map;
 	*out = NULL;
 	if ((flags & ~(unsigned)PITH_OPEN_NO_VERIFY) != 0)
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL, "open flags %#x", flags);
-	PITH_TRY(pith_map_open(path, &data, &nbytes, err));
-	return open_bytes(data, nbytes, true, flags, out, err);
+	PITH_TRY(pith_map_open(path, &map, err));
+	return open_map(&map, true, flags, out, err);
 }
 
 pith_status pith_file_open_memory(const void *data, size_t nbytes, unsigned flags,
                                   struct pith_file **out, struct pith_error *err)
 {
+	struct pith_map map = { data, nbytes, -1 };
 	*out = NULL;
 	if ((flags & ~(unsigned)PITH_OPEN_NO_VERIFY) != 0 || (uintptr_t)data % PITH_ALIGN != 0)
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
 		                 "open flags %#x, or memory that is not aligned to 64", flags);
-	return open_bytes(data, nbytes, false, flags, out, err);
+	return open_map(&map, false, flags, out, err);
 }
 
 void pith_file_close(struct pith_file *file)
 {
 	if (file == NULL)
 		return;
+	struct pith_map map = { file->data, file->nbytes, -1 };
 	if (file->mapped)
-		pith_map_close(file->data, file->nbytes);
+		pith_map_close(&map);
 	free(file->checked);
 	free(file);
 }

@@ -28,9 +28,9 @@ struct pith_file {
 
 /*
  * The directory that a header names: root, entries, order (container.8 to container.10).
- * header->file_nbytes must be at most what 'data' holds.
+ * directory: its bytes, header->directory_count entries.
  */
-pith_status pith_directory_decode(const uint8_t *data, const struct pith_header *header,
+pith_status pith_directory_decode(const uint8_t *directory, const struct pith_header *header,
                                   struct pith_directory_entry *out, struct pith_error *err);
 
 /* Number of section 'id' in the directory, or directory_count. */

@@ -1,6 +1,9 @@
 /*
  * Read-only mapping of a whole file; one implementation a system (map_posix.c).
  *
+ * The few bytes that opening looks at are copied out by a read: touching the mapping
+ * would cost page faults that map the pages around, and more of them in a larger file.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef PITH_LOADER_MAP_H
@@ -8,9 +11,19 @@
 
 #include "bytes.h"
 
-/* *data is NULL for an empty file.  PITH_E_IO. */
-pith_status pith_map_open(const char *path, const uint8_t **data, size_t *nbytes,
+struct pith_map {
+	const uint8_t *data; /* NULL for an empty file */
+	size_t nbytes;
+	int handle; /* for pith_map_read(); negative: none, the bytes are memory */
+};
+
+/* PITH_E_IO; *map is closed with pith_map_close(). */
+pith_status pith_map_open(const char *path, struct pith_map *map, struct pith_error *err);
+/* Copy bytes that lie inside the map.  PITH_E_IO. */
+pith_status pith_map_read(const struct pith_map *map, uint64_t off, size_t nbytes, uint8_t *out,
                           struct pith_error *err);
-void pith_map_close(const uint8_t *data, size_t nbytes);
+/* The handle is not needed any more; the mapping stays. */
+void pith_map_release_handle(struct pith_map *map);
+void pith_map_close(struct pith_map *map);
 
 #endif

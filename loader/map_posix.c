@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static pith_status map_descriptor(int fd, const char *path, const uint8_t **data, size_t *nbytes,
+static pith_status map_descriptor(int fd, const char *path, struct pith_map *map,
                                   struct pith_error *err)
 {
 	struct stat st;
@@ -33,27 +33,55 @@ static pith_status map_descriptor(int fd, const char *path, const uint8_t **data
 	void *mapped = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (mapped == MAP_FAILED)
 		return pith_fail_errno(err, PITH_NO_OFF, "map", path, errno);
-	*data = mapped;
-	*nbytes = (size_t)st.st_size;
+	map->data = mapped;
+	map->nbytes = (size_t)st.st_size;
 	return PITH_OK;
 }
 
-pith_status pith_map_open(const char *path, const uint8_t **data, size_t *nbytes,
-                          struct pith_error *err)
+pith_status pith_map_open(const char *path, struct pith_map *map, struct pith_error *err)
 {
-	*data = NULL;
-	*nbytes = 0;
+	*map = (struct pith_map){ .handle = -1 };
 	/* a FIFO must not make open() wait for its other end */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
+	map->handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (map->handle < 0)
 		return pith_fail_errno(err, PITH_NO_OFF, "open", path, errno);
-	pith_status status = map_descriptor(fd, path, data, nbytes, err);
-	close(fd);
+	pith_status status = map_descriptor(map->handle, path, map, err);
+	if (status != PITH_OK)
+		pith_map_close(map);
 	return status;
 }
 
-void pith_map_close(const uint8_t *data, size_t nbytes)
+pith_status pith_map_read(const struct pith_map *map, uint64_t off, size_t nbytes, uint8_t *out,
+                          struct pith_error *err)
 {
-	if (data != NULL)
-		munmap((void *)(uintptr_t)data, nbytes);
+	if (map->handle < 0 && nbytes != 0)
+		memcpy(out, map->data + off, nbytes);
+	if (map->handle < 0)
+		return PITH_OK;
+	while (nbytes != 0) {
+		ssize_t done = pread(map->handle, out, nbytes, (off_t)off);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return pith_fail_errno(err, off, "read", "the file", done < 0 ? errno : EIO);
+		out += done;
+		off += (uint64_t)done;
+		nbytes -= (size_t)done;
+	}
+	return PITH_OK;
+}
+
+void pith_map_release_handle(struct pith_map *map)
+{
+	if (map->handle >= 0)
+		close(map->handle);
+	map->handle = -1;
+}
+
+void pith_map_close(struct pith_map *map)
+{
+	pith_map_release_handle(map);
+	if (map->data != NULL)
+		munmap((void *)(uintptr_t)map->data, map->nbytes);
+	map->data = NULL;
 }

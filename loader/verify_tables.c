@@ -49,7 +49,8 @@ pith_status pith_verify_slots(struct pith_verify *v, struct pith_error *err)
 		status = pith_fail(err, PITH_E_CORRUPT, off + 48, "container.6",
 		                   "the older generation's file_nbytes exceeds the file");
 	if (status == PITH_OK)
-		status = pith_directory_decode(file->data, &v->older, v->older_directory, err);
+		status = pith_directory_decode(file->data + v->older.directory_off, &v->older,
+		                               v->older_directory, err);
 	v->has_older = status == PITH_OK;
 	return pith_verify_note(v, status, err);
 }

@@ -78,30 +78,43 @@ int pith_compare_names(uint64_t hash_a, const char *a, size_t a_nbytes, uint64_t
 	return order != 0 ? order : (a_nbytes > b_nbytes) - (a_nbytes < b_nbytes);
 }
 
+/* Where 'name' stands against weight number i; NAME is looked at only when the hashes agree. */
+static pith_status compare_probe(const struct pith_file *file, size_t i, uint64_t hash,
+                                 const char *name, size_t nbytes, int *order,
+                                 struct pith_error *err)
+{
+	const struct pith_table *t = &file->tables.wght;
+	const uint8_t *p = pith_table_at(t, PITH_WGHT_NBYTES, i);
+	struct pith_weight weight;
+	PITH_TRY(pith_entry_check(p, PITH_WGHT_NBYTES, pith_table_off(t, PITH_WGHT_NBYTES, i),
+	                          "WGHT", err));
+	uint64_t probe_hash = load_le64(p);
+	*order = hash < probe_hash ? -1 : hash > probe_hash;
+	if (*order != 0)
+		return PITH_OK;
+	PITH_TRY(pith_file_weight_at(file, i, &weight, err));
+	*order = pith_compare_names(hash, name, nbytes, hash, weight.name, weight.name_nbytes);
+	return PITH_OK;
+}
+
 pith_status pith_file_find(const struct pith_file *file, const char *name, struct pith_weight *out,
                            struct pith_error *err)
 {
 	size_t nbytes = strlen(name), low = 0, high = (size_t)file->tables.wght.count;
 	uint64_t hash = pith_xxh3_64(name, nbytes);
+	*out = (struct pith_weight){ 0 };
 	while (low < high) {
-		struct pith_weight probe;
 		size_t middle = low + (high - low) / 2;
-		PITH_TRY(pith_file_weight_at(file, middle, &probe, err));
-		uint64_t probe_hash = load_le64(pith_table_at(&file->tables.wght, PITH_WGHT_NBYTES,
-		                                              middle));
-		int order = pith_compare_names(hash, name, nbytes, probe_hash, probe.name,
-		                               probe.name_nbytes);
-		if (order == 0) {
-			*out = probe;
-			return PITH_OK;
-		}
+		int order;
+		PITH_TRY(compare_probe(file, middle, hash, name, nbytes, &order, err));
+		if (order == 0)
+			return pith_file_weight_at(file, middle, out, err);
 		if (order < 0)
 			high = middle;
 		else
 			low = middle + 1;
 	}
 	char shown[PITH_SHOWN_NAME_NBYTES];
-	*out = (struct pith_weight){ 0 };
 	pith_show_name(name, nbytes, shown);
 	return pith_fail(err, PITH_E_NOT_FOUND, PITH_NO_OFF, NULL, "no weight named %s", shown);
 }
