@@ -1,7 +1,7 @@
 /*
- * Speed of the kernels: per set and kind, bytes of codes read per second with one token (decode) and
- * operations per second with 32 (prefill), beside the machine's own limits measured in the same run.
- * One thread.  Usage: bench_kernels [seconds per measurement [only names that contain this]]
+ * Speed of the kernels: per set and kind, bytes of codes read per second with one token (decode)
+ * and operations per second with 32 (prefill), beside the machine's own limits measured in the same
+ * run. One thread.  Usage: bench_kernels [seconds per measurement [only names that contain this]]
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -21,8 +21,9 @@ static double now(void)
 }
 
 /* Seconds of the fastest of several runs. */
-static double best_seconds(const struct pith_kernels *set, uint32_t kind, const struct pith_term *term,
-                           const struct pith_act *act, float *y, size_t ldy, double budget)
+static double best_seconds(const struct pith_kernels *set, uint32_t kind,
+                           const struct pith_term *term, const struct pith_act *act, float *y,
+                           size_t ldy, double budget)
 {
 	double best = 1e9, start = now();
 	for (size_t runs = 0; runs < 3 || now() - start < budget; runs++) {
@@ -113,23 +114,23 @@ static const struct bench_row {
 	uint32_t kind, bits, zero_mode;
 	size_t group;
 } rows[] = {
-	{"affine 2 bits g32", PITH_KIND_AFFINE, 2, 0, 32},
-	{"affine 2 bits g128", PITH_KIND_AFFINE, 2, 0, 128},
-	{"affine 3 bits g32", PITH_KIND_AFFINE, 3, 0, 32},
-	{"affine 3 bits g128", PITH_KIND_AFFINE, 3, 0, 128},
-	{"affine 3 bits g16 two-level", PITH_KIND_AFFINE, 3, 3, 16},
-	{"affine 4 bits g32", PITH_KIND_AFFINE, 4, 0, 32},
-	{"affine 4 bits g128", PITH_KIND_AFFINE, 4, 0, 128},
-	{"affine 4 bits g128 u8 zero", PITH_KIND_AFFINE, 4, 1, 128},
-	{"affine 4 bits g128 f16 zero", PITH_KIND_AFFINE, 4, 2, 128},
-	{"affine 6 bits g32", PITH_KIND_AFFINE, 6, 0, 32},
-	{"affine 6 bits g128", PITH_KIND_AFFINE, 6, 0, 128},
-	{"affine 8 bits g32", PITH_KIND_AFFINE, 8, 0, 32},
-	{"affine 8 bits g128", PITH_KIND_AFFINE, 8, 0, 128},
-	{"dense bf16", PITH_KIND_DENSE, PITH_DTYPE_BF16, 0, 0},
-	{"dense f32", PITH_KIND_DENSE, PITH_DTYPE_F32, 0, 0},
-	{"sparse 1 %", PITH_KIND_SPARSE, 0, 0, 0},
-	{"columns 1 %", PITH_KIND_COLUMNS, 0, 0, 0},
+    {"affine 2 bits g32", PITH_KIND_AFFINE, 2, 0, 32},
+    {"affine 2 bits g128", PITH_KIND_AFFINE, 2, 0, 128},
+    {"affine 3 bits g32", PITH_KIND_AFFINE, 3, 0, 32},
+    {"affine 3 bits g128", PITH_KIND_AFFINE, 3, 0, 128},
+    {"affine 3 bits g16 two-level", PITH_KIND_AFFINE, 3, 3, 16},
+    {"affine 4 bits g32", PITH_KIND_AFFINE, 4, 0, 32},
+    {"affine 4 bits g128", PITH_KIND_AFFINE, 4, 0, 128},
+    {"affine 4 bits g128 u8 zero", PITH_KIND_AFFINE, 4, 1, 128},
+    {"affine 4 bits g128 f16 zero", PITH_KIND_AFFINE, 4, 2, 128},
+    {"affine 6 bits g32", PITH_KIND_AFFINE, 6, 0, 32},
+    {"affine 6 bits g128", PITH_KIND_AFFINE, 6, 0, 128},
+    {"affine 8 bits g32", PITH_KIND_AFFINE, 8, 0, 32},
+    {"affine 8 bits g128", PITH_KIND_AFFINE, 8, 0, 128},
+    {"dense bf16", PITH_KIND_DENSE, PITH_DTYPE_BF16, 0, 0},
+    {"dense f32", PITH_KIND_DENSE, PITH_DTYPE_F32, 0, 0},
+    {"sparse 1 %", PITH_KIND_SPARSE, 0, 0, 0},
+    {"columns 1 %", PITH_KIND_COLUMNS, 0, 0, 0},
 };
 
 /* Bytes that one pass reads. */
@@ -169,7 +170,8 @@ static void make_term(struct pith_term *term, struct arena *arena, struct rng *r
                       const struct bench_row *row, size_t m, size_t n)
 {
 	if (row->kind == PITH_KIND_AFFINE)
-		make_affine(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode, row->group, 3);
+		make_affine(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode,
+		            row->group, 3);
 	else if (row->kind == PITH_KIND_DENSE)
 		make_dense(term, arena, rng, FILL_RANDOM, m, n, row->bits);
 	else if (row->kind == PITH_KIND_SPARSE)
@@ -183,7 +185,8 @@ static void bench_attention(const struct pith_kernels *set, struct rng *rng, dou
 	enum { G = 4, D = 128, POSITIONS = 2048 };
 	struct arena arena = {0};
 	float *q = arena_alloc(&arena, G * D * 4), *out = arena_alloc(&arena, G * D * 4);
-	float *keys = arena_alloc(&arena, POSITIONS * D * 4), *values = arena_alloc(&arena, POSITIONS * D * 4);
+	float *keys = arena_alloc(&arena, POSITIONS * D * 4),
+	      *values = arena_alloc(&arena, POSITIONS * D * 4);
 	for (size_t i = 0; i < G * D; i++)
 		q[i] = rng_unit(rng);
 	for (size_t i = 0; i < POSITIONS * D; i++)
@@ -196,7 +199,8 @@ static void bench_attention(const struct pith_kernels *set, struct rng *rng, dou
 		best = taken < best ? taken : best;
 	}
 	printf("%-10s %-28s %8.1f GB/s %8.1f Gop/s (4 heads, d 128, 2048 positions)\n", set->name,
-	       "attention", 2.0 * POSITIONS * D * 4 / best * 1e-9, 4.0 * G * POSITIONS * D / best * 1e-9);
+	       "attention", 2.0 * POSITIONS * D * 4 / best * 1e-9,
+	       4.0 * G * POSITIONS * D / best * 1e-9);
 	arena_free(&arena);
 }
 
@@ -228,8 +232,10 @@ int main(int argc, char **argv)
 			make_act(&one, &arena, &rng, FILL_RANDOM, 1, n);
 			make_act(&many, &arena, &rng, FILL_RANDOM, k, n);
 			float *y = arena_alloc(&arena, k * m_decode * sizeof(float));
-			double decode = best_seconds(sets[s], rows[r].kind, &big, &one, y, m_decode, budget);
-			double prefill = best_seconds(sets[s], rows[r].kind, &small, &many, y, m_decode, budget);
+			double decode =
+			    best_seconds(sets[s], rows[r].kind, &big, &one, y, m_decode, budget);
+			double prefill =
+			    best_seconds(sets[s], rows[r].kind, &small, &many, y, m_decode, budget);
 			printf("%-10s %-28s %8.1f GB/s %8.1f Gop/s\n", sets[s]->name, rows[r].name,
 			       (double)term_nbytes(&big, &rows[r]) / decode * 1e-9,
 			       (double)k * term_operations(&small, &rows[r]) / prefill * 1e-9);

@@ -50,7 +50,8 @@ static inline void *arena_alloc(struct arena *arena, size_t nbytes)
 {
 	const size_t page = 4096;
 	size_t body = pith_round_up(nbytes, page);
-	char *map = mmap(NULL, body + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *map =
+	    mmap(NULL, body + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED || arena->count == ARENA_MAX ||
 	    mprotect(map + body, page, PROT_NONE) != 0) {
 		fprintf(stderr, "check_kernels: out of memory\n");
@@ -73,10 +74,10 @@ static inline void arena_free(struct arena *arena)
 
 enum fill {
 	FILL_RANDOM,
-	FILL_LARGEST,  /* codes all ones, activations +-127 */
-	FILL_ZERO,     /* zero weights */
+	FILL_LARGEST, /* codes all ones, activations +-127 */
+	FILL_ZERO,    /* zero weights */
 	FILL_SUBNORMAL,
-	FILL_HUGE,     /* products overflow */
+	FILL_HUGE, /* products overflow */
 	FILL_COUNT
 };
 
@@ -110,7 +111,8 @@ static inline uint8_t *plane_alloc(struct arena *arena, size_t nbytes)
 	return arena_alloc(arena, pith_round_up(nbytes, 64));
 }
 
-static inline uint8_t *plane_random(struct arena *arena, struct rng *rng, enum fill fill, size_t nbytes)
+static inline uint8_t *plane_random(struct arena *arena, struct rng *rng, enum fill fill,
+                                    size_t nbytes)
 {
 	uint8_t *p = plane_alloc(arena, nbytes);
 	for (size_t i = 0; i < nbytes; i++)
@@ -190,7 +192,8 @@ static inline void make_affine(struct pith_term *term, struct arena *arena, stru
 	}
 }
 
-/* Ascending lists, with 'per_list' entries on average; out of the matrix on purpose: kernels stay in range. */
+/* Ascending lists, with 'per_list' entries on average; out of the matrix on purpose: kernels stay
+ * in range. */
 static inline void make_sparse(struct pith_term *term, struct arena *arena, struct rng *rng,
                                enum fill fill, size_t m, size_t n, size_t per_list)
 {
@@ -207,8 +210,9 @@ static inline void make_sparse(struct pith_term *term, struct arena *arena, stru
 	for (size_t l = 0; l < lists; l++) {
 		size_t begin = load_le32(offsets + 4 * l), end = load_le32(offsets + 4 * (l + 1));
 		for (size_t e = begin; e < end; e++)
-			store_le16(index + 2 * e, (uint16_t)(65536 * (e - begin) / (end - begin) +
-			                                     rng_below(rng, 65536 / (end - begin))));
+			store_le16(index + 2 * e,
+			           (uint16_t)(65536 * (e - begin) / (end - begin) +
+			                      rng_below(rng, 65536 / (end - begin))));
 	}
 	s->offsets = offsets;
 	s->index = index;
@@ -237,7 +241,8 @@ static inline void make_act(struct pith_act *act, struct arena *arena, struct rn
                             enum fill fill, size_t k, size_t n)
 {
 	size_t blocks = (n + 31) / 32;
-	size_t ldx = pith_act_ldx(n), ldq = pith_round_up(n, 64) + 64, lds = blocks + rng_below(rng, 3);
+	size_t ldx = pith_act_ldx(n), ldq = pith_round_up(n, 64) + 64,
+	       lds = blocks + rng_below(rng, 3);
 	float *x = arena_alloc(arena, k * ldx * sizeof(float));
 	int8_t *q = arena_alloc(arena, k * ldq);
 	float *scale = arena_alloc(arena, k * lds * sizeof(float));

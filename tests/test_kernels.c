@@ -73,10 +73,12 @@ static void compare_apply(const struct sets *sets, struct rng *rng, const struct
 		sets->set[s]->apply[kind](term, act, begin, end, add, got.y, ldy);
 		for (size_t i = 0; i < start.nfloats; i++)
 			if (!same_f32(want.y[i], got.y[i]))
-				fail_msg("%s, %s: m %zu n %zu k %zu tiles %zu..%zu add %d: token %zu row "
+				fail_msg("%s, %s: m %zu n %zu k %zu tiles %zu..%zu add %d: token "
+				         "%zu row "
 				         "%zu is %a, not %a",
-				         sets->set[s]->name, what, term->m, term->n, act->k, begin, end,
-				         add, i / ldy, i % ldy, (double)got.y[i], (double)want.y[i]);
+				         sets->set[s]->name, what, term->m, term->n, act->k, begin,
+				         end, add, i / ldy, i % ldy, (double)got.y[i],
+				         (double)want.y[i]);
 	}
 	arena_free(&arena);
 }
@@ -91,15 +93,15 @@ static void pick_sizes(struct rng *rng, size_t *m, size_t *n, size_t *k)
 	} while (*m * *n * *k > 300000);
 }
 
-static void check_affine(const struct sets *sets, struct rng *rng, enum fill fill, size_t m, size_t n,
-                         size_t k, uint32_t bits, uint32_t zero_mode, size_t group_size)
+static void check_affine(const struct sets *sets, struct rng *rng, enum fill fill, size_t m,
+                         size_t n, size_t k, uint32_t bits, uint32_t zero_mode, size_t group_size)
 {
 	struct arena arena = {0};
 	struct pith_term term;
 	struct pith_act act;
 	char what[80];
-	snprintf(what, sizeof(what), "affine %u bits zero_mode %u group %zu fill %d", bits, zero_mode,
-	         group_size, (int)fill);
+	snprintf(what, sizeof(what), "affine %u bits zero_mode %u group %zu fill %d", bits,
+	         zero_mode, group_size, (int)fill);
 	make_affine(&term, &arena, rng, fill, m, n, bits, zero_mode, group_size, 0);
 	make_act(&act, &arena, rng, fill, k, n);
 	act.x = NULL; /* an integer kind has no business there */
@@ -205,8 +207,8 @@ static void columns_sizes(void **unused)
 /* Random floats of every size and sign, with zeros, infinities and NaNs where 'special'. */
 static float any_f32(struct rng *rng, bool special)
 {
-	static const float list[] = {0.0f, -0.0f, 88.0f, 88.1f, -87.33654f, -87.33655f, 1.0f, -1.0f,
-	                             0x1p-149f, -0x1p-126f, 1e30f, -1e30f};
+	static const float list[] = {0.0f, -0.0f, 88.0f,     88.1f,      -87.33654f, -87.33655f,
+	                             1.0f, -1.0f, 0x1p-149f, -0x1p-126f, 1e30f,      -1e30f};
 	size_t kind = rng_below(rng, 8);
 	if (kind == 0)
 		return PICK(rng, list);
@@ -250,7 +252,8 @@ static void vector_kernels(void **unused)
 	for (size_t n = 1; n < 420; n += 1 + n / 40) {
 		struct arena arena = {0};
 		bool special = n % 2 == 0;
-		float *x = any_vector(&arena, &rng, n, special), *w = any_vector(&arena, &rng, n, special);
+		float *x = any_vector(&arena, &rng, n, special),
+		      *w = any_vector(&arena, &rng, n, special);
 		float *want[4], *got = arena_alloc(&arena, n * sizeof(float));
 		for (size_t i = 0; i < 4; i++)
 			want[i] = copy_vector(&arena, x, n);
@@ -304,7 +307,13 @@ static void quantize_sizes(void **unused)
 		float *x = arena_alloc(&arena, 32 * blocks * sizeof(float));
 		enum fill fill = (enum fill)(i % FILL_COUNT);
 		for (size_t j = 0; j < n; j++)
-			x[j] = i % 7 == 0 ? any_f32(&rng, false) : fill_f32(&rng, fill) * (i % 3 ? 1.0f : 1e-30f);
+			x[j] = i % 7 == 0 ? any_f32(&rng, false)
+			                  : fill_f32(&rng, fill) * (i % 3 ? 1.0f : 1e-30f);
+		for (size_t j = 0; i % 13 == 0 && j < n;
+		     j++) /* around the bound below which all is 0 */
+			x[j] = rng_unit(&rng) < 0 ? 0x1.fffffep-101f
+			       : i % 2            ? 0x1p-100f
+			                          : -0x1p-105f;
 		if (i % 11 == 0)
 			x[rng_below(&rng, n)] = f32_of_bits(i % 2 ? 0x7f800000u : 0xffc00001u);
 		int8_t *q[2];
@@ -338,7 +347,8 @@ static void rotate_sizes(void **unused)
 		struct arena arena = {0};
 		size_t heads = 1 + half % 3, count = heads * 2 * half;
 		float *x = any_vector(&arena, &rng, count, false);
-		float *c = any_vector(&arena, &rng, half, false), *s = any_vector(&arena, &rng, half, false);
+		float *c = any_vector(&arena, &rng, half, false),
+		      *s = any_vector(&arena, &rng, half, false);
 		float *want = copy_vector(&arena, x, count), *got = copy_vector(&arena, x, count);
 		sets.reference.rotate(want, heads, 2 * half, c, s);
 		for (size_t i = 0; i + 1 < sets.count; i++) {
@@ -352,8 +362,8 @@ static void rotate_sizes(void **unused)
 
 /* ---- attention ---- */
 
-static void check_attention(const struct sets *sets, struct rng *rng, size_t g, size_t d, size_t first,
-                            size_t last, float spread)
+static void check_attention(const struct sets *sets, struct rng *rng, size_t g, size_t d,
+                            size_t first, size_t last, float spread)
 {
 	struct arena arena = {0};
 	size_t blocks = last / 32 + 1;
@@ -367,7 +377,8 @@ static void check_attention(const struct sets *sets, struct rng *rng, size_t g, 
 	/* positions that are not visible hold NaN: using one shows */
 	for (size_t i = 0; i < blocks * d * 32; i++) {
 		size_t position = i / (32 * d) * 32 + i % 32;
-		keys[i] = position >= first && position <= last ? rng_unit(rng) : f32_of_bits(0x7fc00000u);
+		keys[i] = position >= first && position <= last ? rng_unit(rng)
+		                                                : f32_of_bits(0x7fc00000u);
 	}
 	for (size_t i = 0; i < (last + 1) * d; i++)
 		values[i] = i / d >= first ? rng_unit(rng) : f32_of_bits(0x7fc00000u);
@@ -376,7 +387,8 @@ static void check_attention(const struct sets *sets, struct rng *rng, size_t g, 
 		assert_true(want[i] == want[i]);
 	for (size_t s = 0; s + 1 < sets->count; s++) {
 		char what[80];
-		snprintf(what, sizeof(what), "attention g %zu d %zu positions %zu..%zu", g, d, first, last);
+		snprintf(what, sizeof(what), "attention g %zu d %zu positions %zu..%zu", g, d,
+		         first, last);
 		sets->set[s]->attention(q, g, d, keys, values, first, last, 0.25f, got);
 		assert_same(sets->set[s], what, want, got, g * d);
 	}
@@ -390,7 +402,8 @@ static void attention_windows(void **unused)
 	struct sets sets = all_sets();
 	struct rng rng = {9};
 	for (size_t last = 0; last < 100; last++) {
-		check_attention(&sets, &rng, 1 + rng_below(&rng, 9), PICK(&rng, d_list), 0, last, 3.0f);
+		check_attention(&sets, &rng, 1 + rng_below(&rng, 9), PICK(&rng, d_list), 0, last,
+		                3.0f);
 		check_attention(&sets, &rng, 1 + rng_below(&rng, 9), PICK(&rng, d_list),
 		                rng_below(&rng, last + 1), last, 100.0f);
 	}
@@ -414,8 +427,8 @@ static void masks(void **unused)
 	assert_string_equal(set->name, "reference");
 	assert_int_equal(pith_kernels_select("-avx512", &set, NULL), PITH_OK);
 	assert_string_not_equal(set->name, "avx512");
-	static const char *const bad[] = {"avx2", "-avx", "-avx22", "-avx2,-sse", ",", "-avx2 ", "-",
-	                                  "-reference", "-avx2,,-avx512"};
+	static const char *const bad[] = {"avx2",   "-avx", "-avx22",     "-avx2,-sse",    ",",
+	                                  "-avx2 ", "-",    "-reference", "-avx2,,-avx512"};
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(bad); i++) {
 		struct pith_error err;
 		assert_int_equal(pith_kernels_select(bad[i], &set, &err), PITH_E_ARGUMENT);
@@ -429,12 +442,17 @@ static void masks(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(affine_parameters), cmocka_unit_test(affine_sizes),
-		cmocka_unit_test(dense_sizes),       cmocka_unit_test(sparse_sizes),
-		cmocka_unit_test(columns_sizes),     cmocka_unit_test(vector_kernels),
-		cmocka_unit_test(exp_everywhere),    cmocka_unit_test(quantize_sizes),
-		cmocka_unit_test(rotate_sizes),      cmocka_unit_test(attention_windows),
-		cmocka_unit_test(masks),
+	    cmocka_unit_test(affine_parameters),
+	    cmocka_unit_test(affine_sizes),
+	    cmocka_unit_test(dense_sizes),
+	    cmocka_unit_test(sparse_sizes),
+	    cmocka_unit_test(columns_sizes),
+	    cmocka_unit_test(vector_kernels),
+	    cmocka_unit_test(exp_everywhere),
+	    cmocka_unit_test(quantize_sizes),
+	    cmocka_unit_test(rotate_sizes),
+	    cmocka_unit_test(attention_windows),
+	    cmocka_unit_test(masks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,8 +30,8 @@ enum { M = 21, N = 201, K = 3, LDY = 32 };
  * x: [K, N] as the kernel sees it.  Every one of 'roundings' steps may err by half an
  * ulp of what has been added up so far, which is at most Σ |w x|.
  */
-static void compare_apply(struct pith_packed_term *packed, const struct pith_act *act, const double *w,
-                          const double *x, double roundings)
+static void compare_apply(struct pith_packed_term *packed, const struct pith_act *act,
+                          const double *w, const double *x, double roundings)
 {
 	struct pith_term term;
 	assert_int_equal(pith_packed_bind(packed, M, N, &term, NULL), PITH_OK);
@@ -114,8 +114,8 @@ struct affine_arrays {
 static double half_value(uint16_t h) { return (double)f32_of_f16(h); }
 
 /* s and z of (row, group) by the words of spec/terms/affine.md, in f64. */
-static void source_scale(const struct affine_arrays *a, const struct pith_affine_source *s, size_t groups,
-                         size_t row, size_t group, double *scale, double *zero)
+static void source_scale(const struct affine_arrays *a, const struct pith_affine_source *s,
+                         size_t groups, size_t row, size_t group, double *scale, double *zero)
 {
 	size_t at = row * groups + group;
 	const uint16_t *level = a->second_level + (row / 16 * groups + group) * 4;
@@ -172,18 +172,26 @@ static void affine_meaning(void **unused)
 				struct pith_act act;
 				struct pith_packed_term packed;
 				bool two = zero_mode == 3;
-				struct pith_affine_source s = {
-					.bits = bits, .scale_mode = two, .zero_mode = zero_mode,
-					.scale_bits = two ? bits : 0, .zero_bits = two ? 9 - bits : 0,
-					.group_size = group_list[g], .codes = a.codes, .scales = a.scales,
-					.zeros = zero_mode == 1 ? (void *)a.zeros : (void *)a.real_zeros,
-					.scale_codes = a.scale_codes, .zero_codes = a.zero_codes,
-					.second_level = a.second_level};
+				struct pith_affine_source s = {.bits = bits,
+				                               .scale_mode = two,
+				                               .zero_mode = zero_mode,
+				                               .scale_bits = two ? bits : 0,
+				                               .zero_bits = two ? 9 - bits : 0,
+				                               .group_size = group_list[g],
+				                               .codes = a.codes,
+				                               .scales = a.scales,
+				                               .zeros = zero_mode == 1
+				                                            ? (void *)a.zeros
+				                                            : (void *)a.real_zeros,
+				                               .scale_codes = a.scale_codes,
+				                               .zero_codes = a.zero_codes,
+				                               .second_level = a.second_level};
 				size_t width = s.group_size ? s.group_size : N;
 				fill_affine(&a, &s, width, (N + width - 1) / width, &rng);
 				make_act(&act, &arena, &rng, FILL_RANDOM, K, N);
 				quantized_x(&act, x);
-				assert_int_equal(pith_affine_pack(&s, M, N, &packed, NULL), PITH_OK);
+				assert_int_equal(pith_affine_pack(&s, M, N, &packed, NULL),
+				                 PITH_OK);
 				/* at most 13 runs of three roundings, two for s, z */
 				compare_apply(&packed, &act, a.w, x, 41 * cancellation(&s));
 				arena_free(&arena);
@@ -204,8 +212,8 @@ static void sparse_meaning(void **unused)
 		w[i] = 0;
 		if (rng_below(&rng, 10) != 0)
 			continue;
-		entries[count] = (struct pith_sparse_source_entry){i / N, i % N,
-		                                                   f16_of_f32(rng_unit(&rng))};
+		entries[count] =
+		    (struct pith_sparse_source_entry){i / N, i % N, f16_of_f32(rng_unit(&rng))};
 		w[i] = half_value(entries[count++].value);
 	}
 	make_act(&act, &arena, &rng, FILL_RANDOM, K, N);
@@ -236,7 +244,8 @@ static void columns_meaning(void **unused)
 		make_act(&act, &arena, &rng, FILL_RANDOM, K, N);
 		exact_x(&act, x);
 		assert_int_equal(pith_columns_pack(index, values, C, M, N,
-		                                   pass ? PITH_DTYPE_F16 : PITH_DTYPE_BF16, &packed, NULL),
+		                                   pass ? PITH_DTYPE_F16 : PITH_DTYPE_BF16, &packed,
+		                                   NULL),
 		                 PITH_OK);
 		compare_apply(&packed, &act, w, x, C);
 		arena_free(&arena);
@@ -249,11 +258,13 @@ static void columns_meaning(void **unused)
 static void dense_order(void **unused)
 {
 	(void)unused;
-	/* lane 0: 2^24 (column 0) + 1 (column 16) = 2^24: the tie goes to even.  Lane 8: 1 + 1 = 2 */
+	/* lane 0: 2^24 (column 0) + 1 (column 16) = 2^24: the tie goes to even.  Lane 8: 1 + 1 = 2
+	 */
 	float w[32] = {0}, one[32];
 	w[0] = 0x1p24f;
 	w[16] = w[8] = w[24] = 1.0f;
-	/* a[1] = L1 + L9 = -2^25 + 2, c[1] = b[1] + b[3]: 1 is added to b[3] = 2^25 first and lost */
+	/* a[1] = L1 + L9 = -2^25 + 2, c[1] = b[1] + b[3]: 1 is added to b[3] = 2^25 first and lost
+	 */
 	w[1] = -0x1p25f;
 	w[9] = 2.0f;
 	w[3] = 0x1p25f;
@@ -282,8 +293,12 @@ static void affine_by_hand(void **unused)
 	uint16_t scales[2] = {0x3c00, 0xc000}; /* 1, -2 */
 	for (size_t j = 0; j < 33; j++)
 		codes[j] = (uint8_t)(j % 4);
-	struct pith_affine_source s = {.bits = 2, .zero_mode = 1, .group_size = 32, .codes = codes,
-	                               .scales = scales, .zeros = zeros};
+	struct pith_affine_source s = {.bits = 2,
+	                               .zero_mode = 1,
+	                               .group_size = 32,
+	                               .codes = codes,
+	                               .scales = scales,
+	                               .zeros = zeros};
 	struct pith_packed_term packed;
 	struct pith_term term;
 	assert_int_equal(pith_affine_pack(&s, 1, 33, &packed, NULL), PITH_OK);
@@ -294,10 +309,12 @@ static void affine_by_hand(void **unused)
 	q[32] = -7;
 	float as[2] = {0.5f, 0.25f}, y[16];
 	int32_t sum[4] = {52, 16, -7, 0};
-	struct pith_act act = {.k = 1, .n = 33, .q = q, .ldq = 64, .scale = as, .lds = 2, .sum = sum};
+	struct pith_act act = {
+	    .k = 1, .n = 33, .q = q, .ldq = 64, .scale = as, .lds = 2, .sum = sum};
 	struct pith_kernels set = reference();
 	set.apply[PITH_KIND_AFFINE](&term, &act, 0, 1, false, y, 16);
-	/* c - 1 = -1 0 1 2 repeating: 10 * 2 + 7 * 2 = 34, times 1 * 0.5; then (0 - 3) * -7 = 21, times -2 * 0.25 */
+	/* c - 1 = -1 0 1 2 repeating: 10 * 2 + 7 * 2 = 34, times 1 * 0.5; then (0 - 3) * -7 = 21,
+	 * times -2 * 0.25 */
 	assert_true(y[0] == 17.0f - 10.5f);
 	pith_packed_free(&packed);
 }
@@ -415,7 +432,8 @@ static void attention_meaning(void **unused)
 			for (size_t j = first_list[f]; j <= LAST; j++) {
 				double score = 0;
 				for (size_t i = 0; i < D; i++)
-					score += (double)q[h * D + i] * (double)keys[(j / 32 * D + i) * 32 + j % 32];
+					score += (double)q[h * D + i] *
+					         (double)keys[(j / 32 * D + i) * 32 + j % 32];
 				double p = exp(score * 0.5);
 				sum += p;
 				for (size_t i = 0; i < D; i++)
@@ -430,12 +448,12 @@ static void attention_meaning(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(dense_meaning),    cmocka_unit_test(affine_meaning),
-		cmocka_unit_test(sparse_meaning),   cmocka_unit_test(columns_meaning),
-		cmocka_unit_test(dense_order),      cmocka_unit_test(affine_by_hand),
-		cmocka_unit_test(quantize_by_hand), cmocka_unit_test(exp_accuracy),
-		cmocka_unit_test(vector_meaning),   cmocka_unit_test(rotate_meaning),
-		cmocka_unit_test(attention_meaning),
+	    cmocka_unit_test(dense_meaning),     cmocka_unit_test(affine_meaning),
+	    cmocka_unit_test(sparse_meaning),    cmocka_unit_test(columns_meaning),
+	    cmocka_unit_test(dense_order),       cmocka_unit_test(affine_by_hand),
+	    cmocka_unit_test(quantize_by_hand),  cmocka_unit_test(exp_accuracy),
+	    cmocka_unit_test(vector_meaning),    cmocka_unit_test(rotate_meaning),
+	    cmocka_unit_test(attention_meaning),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

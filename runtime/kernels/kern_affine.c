@@ -69,7 +69,8 @@ static void affine_scale(const struct pith_affine *a, size_t tg, size_t row, flo
 		const uint8_t *level = a->second_level + 8 * tg;
 		const uint8_t *scale_masks = a->scale_codes + 2 * tg * a->scale_bits;
 		const uint8_t *zero_masks = a->zero_codes + 2 * tg * a->zero_bits;
-		*s = second_level_value(second_level_code(scale_masks, a->scale_bits, row), level, 0);
+		*s = second_level_value(second_level_code(scale_masks, a->scale_bits, row), level,
+		                        0);
 		*z = second_level_value(second_level_code(zero_masks, a->zero_bits, row), level, 2);
 		return;
 	}
@@ -131,7 +132,8 @@ void pith_affine_apply_reference(const struct pith_term *term, const struct pith
 			for (size_t r = 0; r < pith_tile_row_count(term, tile); r++)
 				t[r] = affine_row(term, tile, r, act->q + token * act->ldq,
 				                  act->scale + token * act->lds);
-			pith_tile_store(term, tile, t, add, y + token * ldy + tile * PITH_TILE_ROWS);
+			pith_tile_store(term, tile, t, add,
+			                y + token * ldy + tile * PITH_TILE_ROWS);
 		}
 	}
 }

@@ -90,10 +90,13 @@ LANE_INLINE void load_scale(const struct pith_affine *a, size_t tg, struct affin
 		size_t at = tg * PITH_TILE_ROWS + part * LANE_WIDTH;
 		if (a->scale_mode == 1) {
 			float level[4];
-			_mm_storeu_ps(level, _mm_cvtph_ps(_mm_loadl_epi64(
-			                         (const __m128i *)(const void *)(a->second_level + 8 * tg))));
-			vf qs = vf_from_masks(a->scale_codes + 2 * tg * a->scale_bits, a->scale_bits, part);
-			vf qz = vf_from_masks(a->zero_codes + 2 * tg * a->zero_bits, a->zero_bits, part);
+			_mm_storeu_ps(
+			    level, _mm_cvtph_ps(_mm_loadl_epi64(
+			               (const __m128i *)(const void *)(a->second_level + 8 * tg))));
+			vf qs = vf_from_masks(a->scale_codes + 2 * tg * a->scale_bits,
+			                      a->scale_bits, part);
+			vf qz = vf_from_masks(a->zero_codes + 2 * tg * a->zero_bits, a->zero_bits,
+			                      part);
 			scale->s[part] = vf_mul(vf_sub(qs, vf_set1(level[1])), vf_set1(level[0]));
 			scale->z[part] = vf_mul(vf_sub(qz, vf_set1(level[3])), vf_set1(level[2]));
 			continue;
@@ -135,8 +138,8 @@ LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, bool re
 }
 
 /*
- * What the columns of one block do to one token's accumulator: one run of 32 columns, or with 'half'
- * two of 16.  s, z: [2] of the rows at hand, one per run.
+ * What the columns of one block do to one token's accumulator: one run of 32 columns, or with
+ * 'half' two of 16.  s, z: [2] of the rows at hand, one per run.
  */
 LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool real, bool half,
                             const int8_t *q, const int32_t *sum, float as, const vf s[2],
@@ -175,7 +178,8 @@ LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, boo
 		const int32_t *sum = batch->sum + 2 * b;
 		float *t = batch->t + part * LANE_WIDTH;
 		for (float *end = t + count * PITH_TILE_ROWS; t != end; t += PITH_TILE_ROWS) {
-			vf_store(t, affine_token(code, bits, real, half, q, sum, *as, s, z, vf_load(t)));
+			vf_store(
+			    t, affine_token(code, bits, real, half, q, sum, *as, s, z, vf_load(t)));
 			q += ldq;
 			as += lds;
 			sum += 2 * lds;
@@ -209,16 +213,16 @@ typedef void affine_tile_fn(const struct pith_term *term, size_t tile,
                             const struct affine_batch *batch);
 
 /* Functions, not code in a macro: each line below is one instance of affine_tile. */
-#define AFFINE_INSTANCE(bits, real, half)                                                     \
-	static void affine_tile_##bits##_##real##_##half(                                     \
-	    const struct pith_term *term, size_t tile, const struct affine_batch *batch)      \
-	{                                                                                     \
-		affine_tile(term, tile, batch, bits, real, half);                             \
+#define AFFINE_INSTANCE(bits, real, half)                                                          \
+	static void affine_tile_##bits##_##real##_##half(                                          \
+	    const struct pith_term *term, size_t tile, const struct affine_batch *batch)           \
+	{                                                                                          \
+		affine_tile(term, tile, batch, bits, real, half);                                  \
 	}
-#define AFFINE_INSTANCES(bits)      \
-	AFFINE_INSTANCE(bits, 0, 0) \
-	AFFINE_INSTANCE(bits, 0, 1) \
-	AFFINE_INSTANCE(bits, 1, 0) \
+#define AFFINE_INSTANCES(bits)                                                                     \
+	AFFINE_INSTANCE(bits, 0, 0)                                                                \
+	AFFINE_INSTANCE(bits, 0, 1)                                                                \
+	AFFINE_INSTANCE(bits, 1, 0)                                                                \
 	AFFINE_INSTANCE(bits, 1, 1)
 AFFINE_INSTANCES(1)
 AFFINE_INSTANCES(2)
@@ -229,19 +233,20 @@ AFFINE_INSTANCES(6)
 AFFINE_INSTANCES(7)
 AFFINE_INSTANCES(8)
 
-#define AFFINE_ROW(bits)                                              \
-	{                                                             \
-		{affine_tile_##bits##_0_0, affine_tile_##bits##_0_1}, \
-		{affine_tile_##bits##_1_0, affine_tile_##bits##_1_1}, \
+#define AFFINE_ROW(bits)                                                                           \
+	{                                                                                          \
+		{affine_tile_##bits##_0_0, affine_tile_##bits##_0_1},                              \
+		    {affine_tile_##bits##_1_0, affine_tile_##bits##_1_1},                          \
 	}
 /* [bits - 1][real zero-point][runs of 16] */
 static affine_tile_fn *const affine_tiles[8][2][2] = {
-	AFFINE_ROW(1), AFFINE_ROW(2), AFFINE_ROW(3), AFFINE_ROW(4),
-	AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
+    AFFINE_ROW(1), AFFINE_ROW(2), AFFINE_ROW(3), AFFINE_ROW(4),
+    AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
 };
 
 void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pith_act *act,
-                                  size_t tile_begin, size_t tile_end, bool add, float *y, size_t ldy)
+                                  size_t tile_begin, size_t tile_end, bool add, float *y,
+                                  size_t ldy)
 {
 	const struct pith_affine *a = &term->u.affine;
 	affine_tile_fn *fn =
@@ -252,7 +257,10 @@ void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pit
 			struct affine_batch batch = {act->q + token * act->ldq,
 			                             act->scale + token * act->lds,
 			                             act->sum + 2 * token * act->lds,
-			                             act->ldq, act->lds, act->k - token, t};
+			                             act->ldq,
+			                             act->lds,
+			                             act->k - token,
+			                             t};
 			if (batch.count > AFFINE_BATCH)
 				batch.count = AFFINE_BATCH;
 			memset(t, 0, batch.count * PITH_TILE_ROWS * sizeof(float));

@@ -63,7 +63,8 @@ void pith_attention_reference(const float *q, size_t g, size_t d, const float *k
 			begin = begin < first ? first : begin;
 			end = end > last + 1 ? last + 1 : end;
 			float s[PITH_KV_BLOCK];
-			attention_scores(q + h * d, d, keys + b * d * PITH_KV_BLOCK, begin, end, scale, s);
+			attention_scores(q + h * d, d, keys + b * d * PITH_KV_BLOCK, begin, end,
+			                 scale, s);
 			attention_block(&state, d, s, values, begin, end, o);
 		}
 		float l = pith_lane_tree(state.lane);

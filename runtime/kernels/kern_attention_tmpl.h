@@ -22,8 +22,8 @@ struct head_state {
 };
 
 /* Scores of all 32 positions of a block for 'heads' (a constant) heads: s[h][32]. */
-LANE_INLINE void block_scores(const float *q, size_t d, const float *keys, float scale, unsigned heads,
-                              float s[][PITH_KV_BLOCK])
+LANE_INLINE void block_scores(const float *q, size_t d, const float *keys, float scale,
+                              unsigned heads, float s[][PITH_KV_BLOCK])
 {
 	vf sum[ATTENTION_HEADS][KEY_VECTORS];
 	for (unsigned h = 0; h < heads; h++)
@@ -53,7 +53,8 @@ LANE_INLINE float block_weights(struct head_state *state, float p[PITH_KV_BLOCK]
 		top = vf_max(vf_select(vm_range(begin, end, v), s[v], top), top);
 	}
 	const float max = vf_largest(top);
-	const float c = state->max == -INFINITY ? 0.0f : vf_first(vf_exp(vf_set1(state->max - max)));
+	const float c =
+	    state->max == -INFINITY ? 0.0f : vf_first(vf_exp(vf_set1(state->max - max)));
 	for (size_t part = 0; part < LANE_PARTS; part++)
 		state->lane[part] = vf_mul(state->lane[part], vf_set1(c));
 	for (unsigned v = 0; v < KEY_VECTORS; v++) {
@@ -122,7 +123,8 @@ LANE_INLINE void attention_heads(const float *q, unsigned heads, size_t d, const
 		const float *from = values + (base + begin) * d;
 		size_t i = 0;
 		for (; i + VALUE_VECTORS * LANE_WIDTH <= d; i += VALUE_VECTORS * LANE_WIDTH)
-			block_values(from + i, d, begin, end, p, c, heads, VALUE_VECTORS, LANE_WIDTH, out + i);
+			block_values(from + i, d, begin, end, p, c, heads, VALUE_VECTORS,
+			             LANE_WIDTH, out + i);
 		for (; i + LANE_WIDTH <= d; i += LANE_WIDTH)
 			block_values(from + i, d, begin, end, p, c, heads, 1, LANE_WIDTH, out + i);
 		if (i < d)

@@ -19,7 +19,8 @@ void pith_columns_apply_reference(const struct pith_term *term, const struct pit
 			float t[PITH_TILE_ROWS] = {0};
 			for (size_t i = 0; i < c->column_count; i++) {
 				float v = x[load_le32(c->index + 4 * i)];
-				const uint8_t *value = c->values + 2 * PITH_TILE_ROWS * (tile * c->column_count + i);
+				const uint8_t *value =
+				    c->values + 2 * PITH_TILE_ROWS * (tile * c->column_count + i);
 				for (size_t r = 0; r < PITH_TILE_ROWS; r++) {
 					uint16_t half = load_le16(value + 2 * r);
 					float w = c->dtype == PITH_DTYPE_F16 ? f32_of_f16(half)
@@ -28,7 +29,8 @@ void pith_columns_apply_reference(const struct pith_term *term, const struct pit
 					t[r] = fmaf(w, v, t[r]);
 				}
 			}
-			pith_tile_store(term, tile, t, add, y + token * ldy + tile * PITH_TILE_ROWS);
+			pith_tile_store(term, tile, t, add,
+			                y + token * ldy + tile * PITH_TILE_ROWS);
 		}
 	}
 }

@@ -41,7 +41,8 @@ void pith_dense_apply_reference(const struct pith_term *term, const struct pith_
 			for (size_t r = 0; r < pith_tile_row_count(term, tile); r++)
 				t[r] = dense_dot(term, tile * PITH_TILE_ROWS + r,
 				                 act->x + token * act->ldx);
-			pith_tile_store(term, tile, t, add, y + token * ldy + tile * PITH_TILE_ROWS);
+			pith_tile_store(term, tile, t, add,
+			                y + token * ldy + tile * PITH_TILE_ROWS);
 		}
 	}
 }

@@ -35,16 +35,17 @@ LANE_INLINE vf dense_load_part(const uint8_t *p, uint32_t dtype, size_t count)
  * of 16.  w: [rows] pointers to rows of n values; x: [tokens] pointers to floats, zeros from n on;
  * lane: [tokens][16 rows][16].
  */
-LANE_INLINE void dense_block(const uint8_t *const *w, const float *const *x, size_t begin, size_t end,
-                             uint32_t dtype, unsigned rows, unsigned tokens, float *lane)
+LANE_INLINE void dense_block(const uint8_t *const *w, const float *const *x, size_t begin,
+                             size_t end, uint32_t dtype, unsigned rows, unsigned tokens,
+                             float *lane)
 {
 	const size_t width = dtype == PITH_DTYPE_F32 ? 4 : 2;
 	vf sum[4][4][LANE_PARTS];
 	for (unsigned r = 0; r < rows; r++)
 		for (unsigned t = 0; t < tokens; t++)
 			for (size_t part = 0; part < LANE_PARTS; part++)
-				sum[r][t][part] = vf_load(lane + t * DENSE_ROW_LANES + r * PITH_LANES +
-				                          part * LANE_WIDTH);
+				sum[r][t][part] = vf_load(lane + t * DENSE_ROW_LANES +
+				                          r * PITH_LANES + part * LANE_WIDTH);
 	size_t j = begin;
 	for (; j + PITH_LANES <= end; j += PITH_LANES) {
 		for (size_t part = 0; part < LANE_PARTS; part++) {
@@ -65,13 +66,15 @@ LANE_INLINE void dense_block(const uint8_t *const *w, const float *const *x, siz
 		for (unsigned r = 0; r < rows; r++) {
 			vf weight = dense_load_part(w[r] + at * width, dtype, count);
 			for (unsigned t = 0; t < tokens; t++)
-				sum[r][t][part] = vf_fma(weight, vf_load(x[t] + at), sum[r][t][part]);
+				sum[r][t][part] =
+				    vf_fma(weight, vf_load(x[t] + at), sum[r][t][part]);
 		}
 	}
 	for (unsigned r = 0; r < rows; r++)
 		for (unsigned t = 0; t < tokens; t++)
 			for (size_t part = 0; part < LANE_PARTS; part++)
-				vf_store(lane + t * DENSE_ROW_LANES + r * PITH_LANES + part * LANE_WIDTH,
+				vf_store(lane + t * DENSE_ROW_LANES + r * PITH_LANES +
+				             part * LANE_WIDTH,
 				         sum[r][t][part]);
 }
 
@@ -80,8 +83,8 @@ LANE_INLINE void dense_block(const uint8_t *const *w, const float *const *x, siz
  * rows of theirs beyond the last repeat it, and what they give is dropped.
  */
 LANE_INLINE void dense_rows(const struct pith_term *term, size_t tile, const float *const *x,
-                            size_t begin, size_t end, uint32_t dtype, unsigned rows, unsigned tokens,
-                            float *lane)
+                            size_t begin, size_t end, uint32_t dtype, unsigned rows,
+                            unsigned tokens, float *lane)
 {
 	const size_t stride = term->n * (dtype == PITH_DTYPE_F32 ? 4 : 2);
 	const uint8_t *base = term->u.dense.values + tile * PITH_TILE_ROWS * stride;
@@ -94,7 +97,8 @@ LANE_INLINE void dense_rows(const struct pith_term *term, size_t tile, const flo
 	}
 }
 
-/* A tile for 'count' tokens, x: [count] pointers; lane: [count rounded up][16][16], zeros on entry. */
+/* A tile for 'count' tokens, x: [count] pointers; lane: [count rounded up][16][16], zeros on entry.
+ */
 LANE_INLINE void dense_tile(const struct pith_term *term, size_t tile, const float *const *x,
                             size_t count, uint32_t dtype, float *lane)
 {
@@ -125,9 +129,9 @@ DENSE_INSTANCE(F16)
 DENSE_INSTANCE(BF16)
 
 static dense_tile_fn *const dense_tiles[4] = {
-	[PITH_DTYPE_F32] = dense_tile_F32,
-	[PITH_DTYPE_F16] = dense_tile_F16,
-	[PITH_DTYPE_BF16] = dense_tile_BF16,
+    [PITH_DTYPE_F32] = dense_tile_F32,
+    [PITH_DTYPE_F16] = dense_tile_F16,
+    [PITH_DTYPE_BF16] = dense_tile_BF16,
 };
 
 /* Reduce the lanes of one token and write its tile. */
@@ -152,7 +156,8 @@ void LANE_NAME(pith_dense_apply)(const struct pith_term *term, const struct pith
 		for (size_t token = 0; token < act->k; token += DENSE_TOKENS) {
 			const size_t left = act->k - token;
 			const size_t count = left < DENSE_TOKENS ? left : DENSE_TOKENS;
-			const size_t whole = pith_round_up(count, count == 1 ? 1 : DENSE_BATCH_TOKENS);
+			const size_t whole =
+			    pith_round_up(count, count == 1 ? 1 : DENSE_BATCH_TOKENS);
 			const float *x[DENSE_TOKENS];
 			for (size_t i = 0; i < whole; i++)
 				x[i] = act->x + (token + (i < count ? i : count - 1)) * act->ldx;

@@ -34,7 +34,8 @@ float pith_exp_reference(float x);
 /* The tree that ends every sum over sixteen lanes. */
 static inline float pith_lane_tree(const float lane[PITH_LANES])
 {
-	// spec numerics.1: "`a[i] = L[i] + L[i+8]` (i < 8), `b[i] = a[i] + a[i+4]`, `c[i] = b[i] + b[i+2]`, result `c[0] + c[1]`"
+	// spec numerics.1: "`a[i] = L[i] + L[i+8]` (i < 8), `b[i] = a[i] + a[i+4]`, `c[i] = b[i] +
+	// b[i+2]`, result `c[0] + c[1]`"
 	float a[8], b[4], c[2];
 	for (size_t i = 0; i < 8; i++)
 		a[i] = lane[i] + lane[i + 8];

@@ -18,7 +18,8 @@ void pith_sparse_apply_reference(const struct pith_term *term, const struct pith
 			float t[PITH_TILE_ROWS] = {0};
 			for (size_t b = 0; b < s->blocks; b++) {
 				const uint8_t *list = s->offsets + 4 * (tile * s->blocks + b);
-				const float *x = act->x + token * act->ldx + b * PITH_SPARSE_BLOCK_COLUMNS;
+				const float *x =
+				    act->x + token * act->ldx + b * PITH_SPARSE_BLOCK_COLUMNS;
 				for (size_t e = load_le32(list); e < load_le32(list + 4); e++) {
 					unsigned index = load_le16(s->index + 2 * e);
 					float value = f32_of_f16(load_le16(s->values + 2 * e));
@@ -26,7 +27,8 @@ void pith_sparse_apply_reference(const struct pith_term *term, const struct pith
 					t[index % 16] = fmaf(value, x[index / 16], t[index % 16]);
 				}
 			}
-			pith_tile_store(term, tile, t, add, y + token * ldy + tile * PITH_TILE_ROWS);
+			pith_tile_store(term, tile, t, add,
+			                y + token * ldy + tile * PITH_TILE_ROWS);
 		}
 	}
 }

@@ -1,7 +1,8 @@
 /*
  * The kind sparse where fma and the widening of halves are instructions; agrees with
  * kern_sparse.c bit for bit.  Entries are few (about 1 %), so lanes would be empty: what pays is to
- * decode a piece of a list once and use it for several tokens, whose sums do not wait for each other.
+ * decode a piece of a list once and use it for several tokens, whose sums do not wait for each
+ * other.
  *
  * Parameters: a lanes_<isa>.h included before (fmaf must be inlined on this target).
  *
@@ -72,14 +73,16 @@ static void sparse_tile(const struct pith_sparse *s, size_t tile, const float *x
 }
 
 void LANE_NAME(pith_sparse_apply)(const struct pith_term *term, const struct pith_act *act,
-                                  size_t tile_begin, size_t tile_end, bool add, float *y, size_t ldy)
+                                  size_t tile_begin, size_t tile_end, bool add, float *y,
+                                  size_t ldy)
 {
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
 		for (size_t token = 0; token < act->k; token += SPARSE_BATCH) {
 			size_t left = act->k - token;
 			size_t count = left < SPARSE_BATCH ? left : SPARSE_BATCH;
 			float t[SPARSE_BATCH * PITH_TILE_ROWS] = {0};
-			sparse_tile(&term->u.sparse, tile, act->x + token * act->ldx, act->ldx, count, t);
+			sparse_tile(&term->u.sparse, tile, act->x + token * act->ldx, act->ldx,
+			            count, t);
 			for (size_t i = 0; i < count; i++)
 				pith_tile_store(term, tile, t + i * PITH_TILE_ROWS, add,
 				                y + (token + i) * ldy + tile * PITH_TILE_ROWS);

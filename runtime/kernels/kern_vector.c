@@ -20,7 +20,8 @@ static float round_even(float v)
 
 static bool quantize_group(const float *x, int8_t *q, float *scale, int32_t sum[2])
 {
-	uint32_t largest = 0; /* bits of |x| order as integers; those of NaN and infinity are on top */
+	uint32_t largest =
+	    0; /* bits of |x| order as integers; those of NaN and infinity are on top */
 	for (size_t j = 0; j < PITH_ACT_GROUP; j++) {
 		uint32_t magnitude = bits_of_f32(x[j]) & 0x7fffffffu;
 		if (magnitude > largest)

@@ -14,8 +14,9 @@
 #include "term.h"
 
 /*
- * The input of a weight, prepared once for all its terms: x' (transforms applied) as f32, and, when an integer
- * kind will read it, as int8 with one scale per 32 columns.
+ * The input of a weight, prepared once for all its terms: x' (transforms applied) as f32, and,
+ * when an integer kind will read it, as int8 with one scale per 32 columns.  A stride ldq that
+ * is an odd multiple of 64 keeps the rows of a batch out of each other's cache sets.
  */
 struct pith_act {
 	size_t k, n;
@@ -36,7 +37,8 @@ static inline size_t pith_act_ldx(size_t n) { return pith_round_up(n, PITH_SPARS
 
 /*
  * One term over row tiles tile_begin .. tile_end-1 and all k tokens.
- * y: [k, ldy] f32, ldy a multiple of 16 and at least 16 * tiles: whole tiles are written.
+ * y: [k, ldy] f32, ldy a multiple of 16 and at least 16 * tiles: whole tiles are written, and
+ * t of rows from m on is +0 whatever the planes hold there.
  * add false: y = t; add true: y = fl(y + t).
  */
 typedef void pith_apply_fn(const struct pith_term *term, const struct pith_act *act,
@@ -65,22 +67,28 @@ struct pith_kernels {
 	void (*silu_mul)(const float *g, const float *u, size_t n, float *h);
 	/* x[j] = fl(x[j] + y[j]). */
 	void (*add)(float *x, const float *y, size_t n);
-	/* numerics.md 7, rotation: x: [head_count, d] in place; cosine, sine: [d / 2] of this position. */
-	void (*rotate)(float *x, size_t head_count, size_t d, const float *cosine, const float *sine);
+	/*
+	 * numerics.md 7, rotation: x: [head_count, d] in place; cosine, sine: [d / 2] of this
+	 * position.
+	 */
+	void (*rotate)(float *x, size_t head_count, size_t d, const float *cosine,
+	               const float *sine);
 	/*
 	 * numerics.md 7: queries of one token that share one key head.
 	 * q: [g, d] rotated; keys: [blocks][d][32] (position p at block p/32, lane p%32);
 	 * values: [positions][d]; visible positions first .. last; out: [g, d].
 	 */
-	void (*attention)(const float *q, size_t g, size_t d, const float *keys, const float *values,
-	                  size_t first, size_t last, float scale, float *out);
+	void (*attention)(const float *q, size_t g, size_t d, const float *keys,
+	                  const float *values, size_t first, size_t last, float scale,
+	                  float *out);
 	/* exp of numerics.md 5 on n values; y may be x.  For the text coder and tests. */
 	void (*exp_array)(const float *x, size_t n, float *y);
 };
 
 /*
  * The best set this machine runs that 'mask' (syntax of PITH_CPU: "-avx512,-avx2"; NULL: the
- * environment variable PITH_CPU, unset: none) leaves.  PITH_E_ARGUMENT for an unknown name.
+ * environment variable PITH_CPU, unset: none) leaves.  A set goes when any feature it builds on is
+ * masked: -avx2 takes avx512 too.  PITH_E_ARGUMENT for an unknown name.
  */
 pith_status pith_kernels_select(const char *mask, const struct pith_kernels **out,
                                 struct pith_error *err);

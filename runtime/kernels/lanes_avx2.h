@@ -66,7 +66,10 @@ LANE_INLINE void vf_store_part(float *p, vf v, size_t count)
 LANE_INLINE vm vf_less(vf a, vf b) { return _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 LANE_INLINE vm vf_is_nan(vf a) { return _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
 /* m ? a : b */
-LANE_INLINE vf vf_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(m)); }
+LANE_INLINE vf vf_select(vm m, vf a, vf b)
+{
+	return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(m));
+}
 /* Lanes begin .. end-1 of the 32 positions of a block, as seen by its vector 'part'. */
 LANE_INLINE vm vm_range(size_t begin, size_t end, size_t part)
 {
@@ -113,20 +116,27 @@ LANE_INLINE vf vf_from_u8(const uint8_t *p)
 	return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
 }
 
-LANE_INLINE vi vi_load(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+LANE_INLINE vi vi_load(const uint8_t *p)
+{
+	return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
 LANE_INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
 LANE_INLINE vi vi_set1(int32_t v) { return _mm256_set1_epi32(v); }
 LANE_INLINE vi vi_set1_u8(unsigned v) { return _mm256_set1_epi8((char)v); }
 LANE_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 /* a | (b & mask) */
-LANE_INLINE vi vi_or_and(vi a, vi b, vi mask) { return _mm256_or_si256(a, _mm256_and_si256(b, mask)); }
+LANE_INLINE vi vi_or_and(vi a, vi b, vi mask)
+{
+	return _mm256_or_si256(a, _mm256_and_si256(b, mask));
+}
 LANE_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 LANE_INLINE vf vf_from_i32(vi v) { return _mm256_cvtepi32_ps(v); }
 LANE_INLINE vi vi_from_f32(vf v) { return _mm256_cvtps_epi32(v); }
 /* 2^n of integers n in -126 .. 127 */
 LANE_INLINE vf vf_exp2i(vi n)
 {
-	return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+	return _mm256_castsi256_ps(
+	    _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
 /* Bits of |v|: they order as integers, infinity and NaN above all numbers. */
 LANE_INLINE vi vi_magnitude(vf v)
@@ -152,7 +162,8 @@ LANE_INLINE void vi_store_i8(int8_t *p, vi v)
 	__m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 	_mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(words, words));
 }
-/* Shifts inside 16 bits; spelled as functions of literals so that every optimisation level takes them. */
+/* Shifts inside 16 bits; spelled as functions of literals so that every optimisation level takes
+ * them. */
 #define LANE_SHIFT_RIGHT(v, s) _mm256_srli_epi16(v, s)
 #define LANE_SHIFT_LEFT(v, s) _mm256_slli_epi16(v, s)
 
@@ -213,7 +224,8 @@ LANE_INLINE vi code_dot(const vi *code, unsigned count, unsigned bits, const int
 				c = _mm256_abs_epi8(centred);
 			}
 			vi pair = _mm256_maddubs_epi16(c, x);
-			/* nothing saturates; a plain sum would be made a tree that spills the codes */
+			/* nothing saturates; a plain sum would be made a tree that spills the codes
+			 */
 			part = j == i ? pair : _mm256_adds_epi16(part, pair);
 		}
 		part = _mm256_madd_epi16(part, ones);

@@ -23,9 +23,9 @@
 #define COLUMNS_BATCH_TOKENS 8u
 #define ATTENTION_HEADS 4u
 
-typedef __m512 vf;     /* 16 f32 */
-typedef __m512i vi;    /* 64 bytes, or 16 i32 */
-typedef __mmask16 vm;  /* a truth value per float lane */
+typedef __m512 vf;    /* 16 f32 */
+typedef __m512i vi;   /* 64 bytes, or 16 i32 */
+typedef __mmask16 vm; /* a truth value per float lane */
 
 /* The lowest 'count' lanes, count <= 16. */
 LANE_INLINE vm vm_first(size_t count) { return (vm)((1u << count) - 1u); }
@@ -103,14 +103,18 @@ LANE_INLINE vi vi_set1(int32_t v) { return _mm512_set1_epi32(v); }
 LANE_INLINE vi vi_set1_u8(unsigned v) { return _mm512_set1_epi8((char)v); }
 LANE_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 /* a | (b & mask) */
-LANE_INLINE vi vi_or_and(vi a, vi b, vi mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
+LANE_INLINE vi vi_or_and(vi a, vi b, vi mask)
+{
+	return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
+}
 LANE_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 LANE_INLINE vf vf_from_i32(vi v) { return _mm512_cvtepi32_ps(v); }
 LANE_INLINE vi vi_from_f32(vf v) { return _mm512_cvtps_epi32(v); }
 /* 2^n of integers n in -126 .. 127 */
 LANE_INLINE vf vf_exp2i(vi n)
 {
-	return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+	return _mm512_castsi512_ps(
+	    _mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
 }
 /* Bits of |v|: they order as integers, infinity and NaN above all numbers. */
 LANE_INLINE vi vi_magnitude(vf v)
@@ -125,11 +129,13 @@ LANE_INLINE void vi_store_i8(int8_t *p, vi v)
 {
 	_mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
 }
-/* Shifts inside 16 bits; spelled as functions of literals so that every optimisation level takes them. */
+/* Shifts inside 16 bits; spelled as functions of literals so that every optimisation level takes
+ * them. */
 #define LANE_SHIFT_RIGHT(v, s) _mm512_srli_epi16(v, s)
 #define LANE_SHIFT_LEFT(v, s) _mm512_slli_epi16(v, s)
 
-/* Lane i is the number whose bit k is bit i of masks[k]; bits <= 8, sums of powers of two are exact. */
+/* Lane i is the number whose bit k is bit i of masks[k]; bits <= 8, sums of powers of two are
+ * exact. */
 LANE_INLINE vf vf_from_masks(const uint8_t *masks, unsigned bits, size_t part)
 {
 	(void)part;
@@ -147,7 +153,8 @@ LANE_INLINE vf vf_from_masks(const uint8_t *masks, unsigned bits, size_t part)
 /* The tree of spec/numerics.md 1 over sixteen lanes. */
 LANE_INLINE float vf_tree(const vf lane[LANE_PARTS])
 {
-	__m256 a = _mm256_add_ps(_mm512_castps512_ps256(lane[0]), _mm512_extractf32x8_ps(lane[0], 1));
+	__m256 a =
+	    _mm256_add_ps(_mm512_castps512_ps256(lane[0]), _mm512_extractf32x8_ps(lane[0], 1));
 	__m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
 	__m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
 	return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));

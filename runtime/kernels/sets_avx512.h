@@ -18,9 +18,9 @@ void pith_rmsnorm_avx512(const float *x, const float *w, float eps, size_t n, fl
 void pith_silu_mul_avx512(const float *g, const float *u, size_t n, float *h);
 void pith_add_avx512(float *x, const float *y, size_t n);
 void pith_rotate_avx512(float *x, size_t head_count, size_t d, const float *cosine,
-                      const float *sine);
-void pith_attention_avx512(const float *q, size_t g, size_t d, const float *keys, const float *values,
-                         size_t first, size_t last, float scale, float *out);
+                        const float *sine);
+void pith_attention_avx512(const float *q, size_t g, size_t d, const float *keys,
+                           const float *values, size_t first, size_t last, float scale, float *out);
 void pith_exp_array_avx512(const float *x, size_t n, float *y);
 
 #endif
