@@ -239,15 +239,23 @@ static pith_status add_content(struct zipping *z, int fd, const char *path, stru
 	z->failed_on = path;
 	if (piece == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory");
-	while (status == PITH_OK) {
-		ssize_t got = read(fd, piece, READ_NBYTES);
-		if (got < 0 && errno == EINTR)
-			continue;
+	for (bool more = true; more && status == PITH_OK;) {
+		size_t nbytes = 0;
+		ssize_t got = 0;
+		/* full pieces also from a pipe: the archive depends on the first one */
+		while (nbytes < READ_NBYTES) {
+			got = read(fd, piece + nbytes, READ_NBYTES - nbytes);
+			if (got < 0 && errno == EINTR)
+				continue;
+			if (got <= 0)
+				break;
+			nbytes += (size_t)got;
+		}
+		more = got > 0;
 		if (got < 0)
 			status = pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
-		if (got <= 0)
-			break;
-		status = pith_archive_writer_data(z->writer, piece, (size_t)got, err);
+		else if (nbytes > 0)
+			status = pith_archive_writer_data(z->writer, piece, nbytes, err);
 	}
 	free(piece);
 	return status;

@@ -22,6 +22,8 @@
 #define MODEL_MARGIN 64u
 #define SMALL_FRAME_NBYTES 65536u /* from here on 0.5 % pays for a header */
 #define CHUNKS_PER_THREAD 2u
+/* Text and other content share a chunk only when one of them is smaller than this. */
+#define CUT_NBYTES 4096u
 
 struct chunk {
 	uint8_t *raw;    /* [segment_nbytes] */
@@ -50,7 +52,9 @@ struct pith_archive_writer {
 		struct pith_xxh3 *raw_hash;
 	} run;
 	struct pith_xxh3 *member_hash;
-	bool member_open, failed;
+	bool member_open;
+	bool cut;                   /* the next byte starts a chunk */
+	bool binary;                /* what the current chunk holds */
 	struct archive_tally tally;
 	struct pith_archive_stats stats;
 };
@@ -325,19 +329,51 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 	return PITH_OK;
 }
 
+/*
+ * Is this the beginning of something that no text model will like?  One byte in 32 that is a control character or
+ * not UTF-8 says so.  A wrong guess costs size, never correctness: it only decides where a chunk ends.
+ */
+static bool looks_binary(const uint8_t *p, size_t nbytes)
+{
+	size_t odd = 0;
+	for (size_t i = 0; i < nbytes; i++) {
+		bool is_control = p[i] < 0x20 && !(p[i] >= 0x09 && p[i] <= 0x0d) && p[i] != 0x1b;
+		bool is_tail = (p[i] & 0xc0) == 0x80;
+		bool wants_tail = i > 0 && p[i - 1] >= 0xc0;
+		bool after_tail = i > 0 && p[i - 1] >= 0x80;
+		odd += is_control || (is_tail && !after_tail) || (wants_tail && !is_tail) ? 1 : 0;
+	}
+	return odd * 32 > nbytes;
+}
+
+/* At the start of a member: text and binary content do not share a segment, or neither gets its method. */
+static void choose_cut(struct pith_archive_writer *w, const uint8_t *p, size_t nbytes)
+{
+	const struct chunk *c = w->chunk_count > 0 ? &w->chunks[w->chunk_count - 1] : NULL;
+	bool binary = looks_binary(p, nbytes < CUT_NBYTES ? nbytes : CUT_NBYTES);
+	bool is_new = c == NULL || c->raw_nbytes == w->header.segment_nbytes;
+	if (!is_new && (nbytes < CUT_NBYTES || c->raw_nbytes < CUT_NBYTES || binary == w->binary))
+		return;
+	w->cut = !is_new;
+	w->binary = binary;
+}
+
 pith_status pith_archive_writer_data(struct pith_archive_writer *w, const void *data, size_t nbytes,
                                      struct pith_error *err)
 {
 	const uint8_t *p = data;
 	if (!w->member_open || w->directory.members[w->directory.member_count - 1].kind != PITH_MEMBER_FILE)
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL, "no file was begun");
+	if (w->directory.members[w->directory.member_count - 1].nbytes == 0 && nbytes > 0)
+		choose_cut(w, p, nbytes);
 	pith_xxh3_update_128(w->member_hash, data, nbytes);
 	w->directory.members[w->directory.member_count - 1].nbytes += nbytes;
 	w->stats.content_nbytes += nbytes;
 	while (nbytes > 0) {
 		/* coded only when more comes: the end of the content may be coded otherwise */
 		struct chunk *c = w->chunk_count > 0 ? &w->chunks[w->chunk_count - 1] : NULL;
-		if (c == NULL || c->raw_nbytes == w->header.segment_nbytes) {
+		if (c == NULL || c->raw_nbytes == w->header.segment_nbytes || w->cut) {
+			w->cut = false;
 			if (w->chunk_count == w->chunk_cap)
 				PITH_TRY(code_batch(w, err));
 			c = &w->chunks[w->chunk_count++];

@@ -99,6 +99,7 @@ void pith_archive_writer_free(struct pith_archive_writer *writer); /* NULL is ac
 pith_status pith_archive_writer_member(struct pith_archive_writer *writer,
                                        const struct pith_archive_member *member,
                                        struct pith_error *err);
+/* The size of a member's first piece is a hint: give 4 KiB or more, always cut alike, for archives that are to be alike. */
 pith_status pith_archive_writer_data(struct pith_archive_writer *writer, const void *data,
                                      size_t nbytes, struct pith_error *err);
 /* Code what is left, write directory and trailer.  'stats' may be NULL. */
