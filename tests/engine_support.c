@@ -246,7 +246,7 @@ void toy_write(const struct toy *toy, const char *path)
 	write_matrix(&t, "model.embed_tokens.weight", toy->vocab, toy->d);
 	if (!toy->tied)
 		write_matrix(&t, "lm_head.weight", toy->vocab, toy->d);
-	write_vector(&t, "model.norm.weight", toy->d, 0.3, 1);
+	write_vector(&t, "model.norm.weight", toy->d, 0.3, toy->not_finite ? (double)INFINITY : 1);
 	for (size_t i = 0; i < toy->block_count; i++)
 		write_block(&t, i);
 	require_ok(pith_writer_finish(t.w, &err), &err);

@@ -44,6 +44,7 @@ struct toy {
 	bool attention_const[TOY_MAX_BLOCKS], ffn_const[TOY_MAX_BLOCKS];
 	/* false: dense f32; true: affine, sparse, columns, permutations, f16 and bf16 in turn */
 	bool mixed;
+	bool not_finite; /* the last norm is infinite */
 	bool bad_canary; /* one weight's canary is wrong in one bit */
 	const char *extra_key; /* a key that must be understood, or NULL */
 	const char *leave_out; /* name of a weight that is not written, or NULL */

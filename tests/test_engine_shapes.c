@@ -308,6 +308,27 @@ static void test_linear_not_finite(void **state)
 
 /* ---- files that are not as they should be ---- */
 
+static void test_not_finite_does_not_advance(void **state)
+{
+	struct toy toy = toys[0];
+	struct pith_session_options options = {.sequence_count = 1, .context_length = 8, .batch_count = 4};
+	struct pith_session *session;
+	struct pith_row rows[2] = {{0, 1, false}, {0, 2, true}};
+	const float *logits;
+	struct pith_error err;
+	(void)state;
+	toy.not_finite = true;
+	struct opened o = open_toy(&toy, NULL);
+	require_ok(pith_session_new(o.model, &options, &session, &err), &err);
+	require_ok(pith_session_step(session, rows, 1, &logits, &err), &err); /* asks for no logits */
+	assert_int_equal(pith_session_step(session, rows + 1, 1, &logits, &err), PITH_E_CORRUPT);
+	assert_string_equal(err.rule, "numerics");
+	assert_null(logits);
+	assert_int_equal(pith_session_length(session, 0), 1);
+	pith_session_free(session);
+	close_toy(o);
+}
+
 static pith_status open_status(const struct toy *toy, bool no_verify, struct pith_error *err)
 {
 	char path[512];
@@ -361,6 +382,7 @@ int main(void)
 		cmocka_unit_test(test_shapes),        cmocka_unit_test(test_oracle_sees),
 		cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_mixed_is_near),
 		cmocka_unit_test(test_linear_apply),  cmocka_unit_test(test_linear_not_finite),
+		cmocka_unit_test(test_not_finite_does_not_advance),
 		cmocka_unit_test(test_refusals),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
