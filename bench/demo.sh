@@ -17,7 +17,7 @@ mkdir -p "$out"
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold='' plain=''; fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { # run a command and show it
-	printf '$ %s\n' "$*"
+	printf '$ %s\n' "$*" >&2
 	"$@"
 }
 field() { # KEY FILE: a number out of a JSON result
@@ -36,8 +36,8 @@ show pith info "$out/books6m-q.pith"
 
 say '3. How much does quantization cost?'
 for m in books6m books6m-q; do
-	show pith eval "$out/$m.pith" --text $text
-	pith eval "$out/$m.pith" --text $text --json >"$out/$m.json" 2>/dev/null
+	show pith eval "$out/$m.pith" --text $text --json >"$out/$m.json"
+	printf '%s: perplexity %.2f\n' $m.pith "$(field perplexity "$out/$m.json")"
 done
 
 say '4. Generate text'
