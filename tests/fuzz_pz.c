@@ -36,14 +36,14 @@ static void reseal(struct input *in)
 	memcpy(trailer, "PZTR", 4);
 	store_le64(trailer + 48, in->nbytes);
 	uint64_t off = load_le64(trailer + 8), end = in->nbytes - 64;
-	if (off >= 64 && off + 32 <= end) {
+	if (off >= 64 && off <= end && end - off >= 32) {
 		uint8_t *directory = p + off;
 		store_le64(trailer + 16, end - off);
 		if (load_le32(trailer + 4) == 0) {
 			uint64_t count = load_le32(directory + 8);
 			store_le64(trailer + 24, end - off);
 			store_le64(directory, load_le64(p + 56));
-			for (uint64_t i = 0; i < count && off + 32 + 24 * (i + 1) <= end; i++) {
+			for (uint64_t i = 0; i < count && 32 + 24 * (i + 1) <= end - off; i++) {
 				uint8_t *entry = directory + 32 + 24 * i;
 				uint64_t at = load_le64(entry);
 				uint32_t stored = load_le32(entry + 12);
