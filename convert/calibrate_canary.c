@@ -49,7 +49,8 @@ pith_status canary_of_terms(const struct pith_packed_term *terms, size_t term_co
 	pith_status status = PITH_OK;
 	for (size_t i = 0; i < term_count && status == PITH_OK; i++) {
 		status = bind_packed(&terms[i], m, n, &w->terms[i], err);
-		w->integer = w->integer || (status == PITH_OK && w->terms[i].kind->integer);
+		const struct pith_term *t = &w->terms[i];
+		w->integer = w->integer || (status == PITH_OK && t->kind->integer(t->param));
 	}
 	if (status == PITH_OK)
 		status = pith_linear_canary(w, seed, first, last, err);

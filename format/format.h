@@ -73,8 +73,8 @@ enum { PITH_WEIGHT_FORWARD = 1u }; /* read by the forward pass */
 enum pith_kind {
 	PITH_KIND_DENSE = 1,
 	PITH_KIND_AFFINE = 2,
-	PITH_KIND_CODEBOOK = 3, /* reserved */
-	PITH_KIND_TERNARY = 4,  /* reserved */
+	PITH_KIND_CODEBOOK = 3,
+	PITH_KIND_TERNARY = 4,
 	PITH_KIND_SPARSE = 5,
 	PITH_KIND_COLUMNS = 6,
 	PITH_KIND_LOWRANK = 7 /* reserved */
@@ -107,7 +107,8 @@ enum pith_layout {
 	PITH_LAYOUT_ROWS = 1,
 	PITH_LAYOUT_TILE16 = 2,
 	PITH_LAYOUT_SLICE16 = 3,
-	PITH_LAYOUT_LIST = 4
+	PITH_LAYOUT_LIST = 4,
+	PITH_LAYOUT_TRIT16 = 5
 };
 enum pith_activation { PITH_ACTIVATION_FLOAT = 0, PITH_ACTIVATION_INT8_GROUP32 = 1 };
 

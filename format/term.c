@@ -9,24 +9,42 @@
 
 #include "container.h"
 #include "term_affine.h"
+#include "term_codebook.h"
 #include "term_columns.h"
 #include "term_dense.h"
 #include "term_sparse.h"
+#include "term_ternary.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool always_integer(const uint32_t *param)
+{
+	(void)param;
+	return true;
+}
+
+static bool never_integer(const uint32_t *param)
+{
+	(void)param;
+	return false;
+}
+
 const struct pith_term_kind pith_term_kinds[] = {
-	{ PITH_KIND_DENSE, "dense", false, pith_dense_check, pith_dense_verify,
+	{ PITH_KIND_DENSE, "dense", never_integer, pith_dense_check, pith_dense_verify,
 	  pith_dense_unpack_rows },
-	{ PITH_KIND_AFFINE, "affine", true, pith_affine_check, pith_affine_verify,
+	{ PITH_KIND_AFFINE, "affine", always_integer, pith_affine_check, pith_affine_verify,
 	  pith_affine_unpack_rows },
-	{ PITH_KIND_SPARSE, "sparse", false, pith_sparse_check, pith_sparse_verify,
+	{ PITH_KIND_CODEBOOK, "codebook", pith_codebook_is_integer, pith_codebook_check,
+	  pith_codebook_verify, pith_codebook_unpack_rows },
+	{ PITH_KIND_TERNARY, "ternary", always_integer, pith_ternary_check, pith_ternary_verify,
+	  pith_ternary_unpack_rows },
+	{ PITH_KIND_SPARSE, "sparse", never_integer, pith_sparse_check, pith_sparse_verify,
 	  pith_sparse_unpack_rows },
-	{ PITH_KIND_COLUMNS, "columns", false, pith_columns_check, pith_columns_verify,
+	{ PITH_KIND_COLUMNS, "columns", never_integer, pith_columns_check, pith_columns_verify,
 	  pith_columns_unpack_rows },
-	{ 0, NULL, false, NULL, NULL, NULL },
+	{ 0, NULL, NULL, NULL, NULL, NULL },
 };
 
 const struct pith_term_kind *pith_term_kind_find(uint32_t id)
@@ -43,8 +61,6 @@ const char *pith_kind_name(uint32_t id)
 	if (kind != NULL)
 		return kind->name;
 	switch (id) {
-	case PITH_KIND_CODEBOOK: return "codebook (reserved)";
-	case PITH_KIND_TERNARY: return "ternary (reserved)";
 	case PITH_KIND_LOWRANK: return "lowrank (reserved)";
 	}
 	return id >= PITH_KIND_EXPERIMENTAL ? "experimental" : "unknown";
@@ -112,7 +128,7 @@ pith_status pith_plane_expect_listed(const struct pith_plane *plane, const char 
 		uint32_t id, last;
 	} field[] = {
 		{ "role", plane->role, PITH_ROLE_SCALE_CODES },
-		{ "layout", plane->layout, PITH_LAYOUT_LIST },
+		{ "layout", plane->layout, PITH_LAYOUT_TRIT16 },
 		{ "dtype", plane->dtype, PITH_DTYPE_I8 },
 	};
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(field); i++) {

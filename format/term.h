@@ -46,6 +46,27 @@ struct pith_affine { /* spec/terms/affine.md */
 	size_t blocks;     /* of 32 columns per row */
 };
 
+struct pith_codebook { /* spec/terms/codebook.md */
+	const uint8_t *codes;        /* [tiles][blocks][64 * bits] as affine's */
+	const uint8_t *entries;      /* [2^bits], or per row [tiles][2^bits][16]; i8 or f32 */
+	const uint8_t *scales;       /* [tiles][groups][16] f16, or NULL */
+	const uint8_t *scale_codes;  /* [tiles][groups][16] u8, or NULL */
+	const uint8_t *second_level; /* [tiles][2] f16: scale, zero; or NULL */
+	uint32_t bits, scale_mode;
+	bool real;         /* f32 entries; else i8 */
+	bool per_row;      /* a table for each row */
+	size_t group_size; /* columns; the whole row is given as 32 * blocks */
+	size_t groups;     /* per row */
+	size_t blocks;     /* of 32 columns per row */
+};
+
+struct pith_ternary { /* spec/terms/ternary.md */
+	const uint8_t *codes;  /* [tiles][lines][64] */
+	const uint8_t *scales; /* [tiles][16] f32 */
+	size_t lines;          /* of 20 columns per row */
+};
+#define PITH_TERNARY_LINE_COLUMNS 20u
+
 struct pith_sparse { /* spec/terms/sparse.md */
 	const uint8_t *offsets; /* [tiles * blocks + 1] u32 */
 	const uint8_t *index;   /* [value_count] u16: column in block * 16 + row in tile */
@@ -79,6 +100,8 @@ struct pith_term {
 	union {
 		struct pith_dense dense;
 		struct pith_affine affine;
+		struct pith_codebook codebook;
+		struct pith_ternary ternary;
 		struct pith_sparse sparse;
 		struct pith_columns columns;
 	} u;
@@ -88,8 +111,8 @@ struct pith_term {
 struct pith_term_kind {
 	uint32_t id;
 	const char *name; /* as in spec/weight.md */
-	/* true: sees x' as int8 per 32 columns; false: as f32 */
-	bool integer;
+	/* Does a term with these parameters see x' as int8 per 32 columns (weight.2), or as f32? */
+	bool (*integer)(const uint32_t param[PITH_TERM_PARAMS]);
 	/*
 	 * Prove parameters and plane extents and fill t->u.  On entry m, n, tiles, plane[],
 	 * plane_count and param[] are set and every plane is inside the file.  Cheap: no pass
@@ -228,6 +251,34 @@ struct pith_affine_source {
 };
 pith_status pith_affine_pack(const struct pith_affine_source *s, size_t m, size_t n,
                              struct pith_packed_term *out, struct pith_error *err);
+
+/* What a codebook term is made of, in plain row-major arrays. */
+struct pith_codebook_source {
+	uint32_t bits, scale_mode;
+	bool real, per_row;
+	size_t group_size;          /* 0: row */
+	const uint8_t *codes;       /* [m, n], each < 2^bits */
+	const void *entries;        /* [2^bits] or, per row, [m, 2^bits]; int8_t, or float with 'real' */
+	const uint16_t *scales;     /* [m, groups] f16 bits (scale_mode 0) */
+	const uint8_t *scale_codes; /* [m, groups] (scale_mode 2) */
+	const uint16_t *second_level; /* [tiles, 2] f16 bits (scale_mode 2) */
+};
+pith_status pith_codebook_pack(const struct pith_codebook_source *s, size_t m, size_t n,
+                               struct pith_packed_term *out, struct pith_error *err);
+/* Content size of the codebook planes; used by check, pack and size estimates. */
+struct pith_codebook_sizes {
+	uint64_t groups, blocks;
+	uint64_t codes, entries, scales, scale_codes, second_level; /* bytes, unpadded */
+};
+/* false when a product does not fit or the parameters are out of range. */
+bool pith_codebook_sizes(uint32_t bits, uint64_t group_size, uint32_t scale_mode, bool real,
+                         bool per_row, uint64_t m, uint64_t n, struct pith_codebook_sizes *out);
+
+/* trits: [m, n], each -1, 0 or 1; scales: [m], finite. */
+pith_status pith_ternary_pack(const int8_t *trits, const float *scales, size_t m, size_t n,
+                              struct pith_packed_term *out, struct pith_error *err);
+/* Bytes of the planes, unpadded; false when they do not fit. */
+bool pith_ternary_sizes(uint64_t m, uint64_t n, uint64_t *codes, uint64_t *scales);
 
 /* entries in any order, unique positions; row < m, column < n; value f16 bits. */
 struct pith_sparse_source_entry {

@@ -9,12 +9,14 @@
  */
 #include "term_affine.h"
 
+#include "slice16.h"
+
 #include <assert.h>
 #include <math.h>
 
 enum {
-	BLOCK_COLUMNS = 32,
-	LINE_NBYTES = 64,
+	BLOCK_COLUMNS = PITH_SLICE16_COLUMNS,
+	LINE_NBYTES = PITH_SLICE16_LINE_NBYTES,
 	MAX_GROUP_SIZE = 1 << 20,
 	SCALE_F16 = 0,
 	SCALE_TWO_LEVEL = 1,
@@ -158,49 +160,6 @@ pith_status pith_affine_check(struct pith_term *t, struct pith_error *err)
 
 /* ---- codes ---- */
 
-/*
- * Visit the fields of one row of a block: part widths 8 | 4, 2, 1, the first part with
- * the lowest bits.  Reads into or writes from code[32].
- */
-static void block_row_decode(const uint8_t *block, unsigned bits, unsigned row, uint8_t code[32])
-{
-	const uint8_t *line = block + 4 * row;
-	unsigned shift = 0;
-	memset(code, 0, BLOCK_COLUMNS);
-	for (unsigned width = 8; width != 0; width /= 2) {
-		if ((bits & width) == 0)
-			continue;
-		unsigned fields = 8 / width, mask = (1u << width) - 1;
-		for (unsigned l = 0; l < width; l++, line += LINE_NBYTES)
-			for (unsigned f = 0; f < fields; f++)
-				for (unsigned k = 0; k < 4; k++) {
-					unsigned q = line[k] >> (f * width) & mask;
-					uint8_t *c = &code[4 * (fields * l + f) + k];
-					*c = (uint8_t)(*c | q << shift);
-				}
-		shift += width;
-	}
-}
-
-static void block_row_encode(uint8_t *block, unsigned bits, unsigned row, const uint8_t code[32])
-{
-	uint8_t *line = block + 4 * row;
-	unsigned shift = 0;
-	for (unsigned width = 8; width != 0; width /= 2) {
-		if ((bits & width) == 0)
-			continue;
-		unsigned fields = 8 / width, mask = (1u << width) - 1;
-		for (unsigned l = 0; l < width; l++, line += LINE_NBYTES)
-			for (unsigned f = 0; f < fields; f++)
-				for (unsigned k = 0; k < 4; k++) {
-					unsigned c = code[4 * (fields * l + f) + k];
-					unsigned q = c >> shift & mask;
-					line[k] = (uint8_t)(line[k] | q << (f * width));
-				}
-		shift += width;
-	}
-}
-
 /* Code of 'row' from 'bits' masks of u16 at p. */
 static unsigned mask_code(const uint8_t *p, unsigned bits, unsigned row)
 {
@@ -249,7 +208,7 @@ static void unpack_row(const struct pith_term *t, size_t row, float *out)
 	for (size_t first = 0; first < t->n; first += BLOCK_COLUMNS, block += block_nbytes) {
 		uint8_t code[BLOCK_COLUMNS];
 		size_t end = t->n - first < BLOCK_COLUMNS ? t->n : first + BLOCK_COLUMNS;
-		block_row_decode(block, a->bits, lane, code);
+		pith_slice16_row_decode(block, a->bits, lane, code);
 		for (size_t j = first; j < end; j++) {
 			if (j % a->group_size == 0)
 				scale_and_zero(a, tile, j / a->group_size, lane, &s, &z);
@@ -272,36 +231,6 @@ void pith_affine_unpack_rows(const struct pith_term *t, size_t row, size_t count
 static bool f16_is_finite(uint16_t h)
 {
 	return (h & 0x7c00u) != 0x7c00u;
-}
-
-static pith_status verify_codes(const struct pith_term *t, struct pith_error *err)
-{
-	const struct pith_affine *a = &t->u.affine;
-	size_t block_nbytes = (size_t)LINE_NBYTES * a->bits;
-	size_t rows_in_last = t->m - (t->tiles - 1) * PITH_TILE_ROWS;
-	size_t columns_in_last = t->n - (a->blocks - 1) * BLOCK_COLUMNS;
-	for (size_t tile = 0; tile < t->tiles; tile++) {
-		bool last_tile = tile + 1 == t->tiles && rows_in_last < PITH_TILE_ROWS;
-		bool short_block = columns_in_last < BLOCK_COLUMNS;
-		size_t b = last_tile ? 0 : short_block ? a->blocks - 1 : a->blocks;
-		for (; b < a->blocks; b++) {
-			size_t at = (tile * a->blocks + b) * block_nbytes;
-			size_t columns = b + 1 == a->blocks ? columns_in_last : BLOCK_COLUMNS;
-			for (unsigned row = 0; row < PITH_TILE_ROWS; row++) {
-				uint8_t code[BLOCK_COLUMNS];
-				bool real = !last_tile || row < rows_in_last;
-				block_row_decode(a->codes + at, a->bits, row, code);
-				// spec affine.5: "Codes of rows from m and of columns from n on are 0"
-				for (size_t j = real ? columns : 0; j < BLOCK_COLUMNS; j++)
-					if (code[j] != 0)
-						return pith_term_fail(
-						    t, err, PITH_E_CORRUPT,
-						    t->plane[0].off + at, "affine.5",
-						    "a code outside the matrix is not 0");
-			}
-		}
-	}
-	return PITH_OK;
 }
 
 /* Values of [tiles][groups][16]; those of rows from m on are 0. */
@@ -356,7 +285,8 @@ static pith_status verify_second_level(const struct pith_term *t, struct pith_er
 pith_status pith_affine_verify(const struct pith_term *t, struct pith_error *err)
 {
 	const struct pith_affine *a = &t->u.affine;
-	PITH_TRY(verify_codes(t, err));
+	// spec affine.5: "Codes of rows from m and of columns from n on are 0"
+	PITH_TRY(pith_slice16_verify(t, a->bits, "affine.5", err));
 	if (a->scale_mode == SCALE_TWO_LEVEL) {
 		PITH_TRY(verify_masks(t, 1, a->scale_bits, err));
 		PITH_TRY(verify_masks(t, 2, a->zero_bits, err));
@@ -372,28 +302,6 @@ static pith_status pack_refuse(const char *what, size_t row, size_t column, stru
 {
 	return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "affine.5",
 	                 "%s of row %zu, column or group %zu is out of range", what, row, column);
-}
-
-static pith_status pack_codes(const struct pith_affine_source *s, size_t m, size_t n,
-                              uint8_t *plane, struct pith_error *err)
-{
-	size_t blocks = (n + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-	size_t block_nbytes = (size_t)LINE_NBYTES * s->bits;
-	for (size_t i = 0; i < m; i++) {
-		uint8_t *tile = plane + i / PITH_TILE_ROWS * blocks * block_nbytes;
-		for (size_t b = 0; b < blocks; b++) {
-			uint8_t code[BLOCK_COLUMNS] = { 0 };
-			size_t first = b * BLOCK_COLUMNS;
-			size_t count = n - first < BLOCK_COLUMNS ? n - first : BLOCK_COLUMNS;
-			memcpy(code, s->codes + i * n + first, count);
-			for (size_t j = 0; j < count; j++)
-				if (code[j] >> s->bits != 0)
-					return pack_refuse("the code", i, first + j, err);
-			block_row_encode(tile + b * block_nbytes, s->bits,
-			                 (unsigned)(i % PITH_TILE_ROWS), code);
-		}
-	}
-	return PITH_OK;
 }
 
 /* [m, groups] halves -> [tiles][groups][16]. */
@@ -504,7 +412,8 @@ pith_status pith_affine_pack(const struct pith_affine_source *s, size_t m, size_
 	pith_status status = pith_packed_add(out, PITH_ROLE_CODES, PITH_LAYOUT_SLICE16,
 	                                     PITH_DTYPE_U8, size.codes, err);
 	if (status == PITH_OK)
-		status = pack_codes(s, m, n, out->plane[0].data, err);
+		status = pith_slice16_pack(s->codes, m, n, s->bits, out->plane[0].data, "affine.5",
+		                           err);
 	if (status == PITH_OK)
 		status = s->scale_mode == SCALE_TWO_LEVEL ? pack_two_level(s, m, &size, out, err) :
 		                                            pack_one_level(s, m, &size, out, err);

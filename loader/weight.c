@@ -203,9 +203,9 @@ static pith_status check_activation(const struct pith_weight *weight, struct pit
 		const struct pith_term_kind *kind = pith_term_kind_find(e.kind);
 		if (kind == NULL)
 			return PITH_OK; /* binding that term says what it is */
-		integer = integer || kind->integer;
+		integer = integer || kind->integer(e.param);
 	}
-	// spec weight.2: "A weight with an affine term has activation int8_group32; one without has float."
+	// spec weight.2: "has activation int8_group32; one without has float."
 	if (integer != (weight->activation == PITH_ACTIVATION_INT8_GROUP32))
 		return pith_fail(err, PITH_E_CORRUPT, off, "weight.2",
 		                 "weight %s: activation %u does not fit its terms", shown,

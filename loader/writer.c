@@ -327,9 +327,9 @@ static pith_status check_terms(const struct pith_writer_weight *weight, uint64_t
 		const struct pith_packed_term *packed = &weight->terms[i];
 		PITH_TRY(as_argument(pith_packed_bind(packed, (size_t)m, (size_t)n, &term, err),
 		                     err));
-		integer = integer || term.kind->integer;
+		integer = integer || term.kind->integer(term.param);
 	}
-	// spec weight.2: "A weight with an affine term has activation int8_group32; one without has float."
+	// spec weight.2: "has activation int8_group32; one without has float."
 	uint32_t demanded = integer ? PITH_ACTIVATION_INT8_GROUP32 : PITH_ACTIVATION_FLOAT;
 	if (weight->activation != demanded)
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "weight.2",

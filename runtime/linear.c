@@ -213,7 +213,7 @@ static pith_status bind_terms(struct pith_linear *w, struct pith_error *err)
 		if (term->kind->id >= PITH_KERNEL_KINDS || w->kernels->apply[term->kind->id] == NULL)
 			return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, "weight.1",
 			                 "no kernel for kind %s", term->kind->name);
-		w->integer = w->integer || term->kind->integer;
+		w->integer = w->integer || term->kind->integer(term->param);
 		for (size_t p = 0; p < term->plane_count; p++)
 			w->nbytes += term->plane[p].nbytes;
 	}

@@ -235,7 +235,7 @@ static void linear_oracle(const struct pith_weight *w, const float *x, double *y
 		for (size_t r = 0; r < w->m; r++) {
 			t.kind->unpack_rows(&t, r, 1, row);
 			for (size_t j = 0; j < w->n; j++)
-				y[r] += (double)row[j] * (t.kind->integer ? q[j] : (double)permuted[j]);
+				y[r] += (double)row[j] * (t.kind->integer(t.param) ? q[j] : (double)permuted[j]);
 		}
 	}
 	free(q);

@@ -56,8 +56,8 @@ static void kinds_are_those_of_the_spec(void **state)
 		{ 0, "unknown", false },
 		{ 1, "dense", true },
 		{ 2, "affine", true },
-		{ 3, "codebook (reserved)", false },
-		{ 4, "ternary (reserved)", false },
+		{ 3, "codebook", true },
+		{ 4, "ternary", true },
 		{ 5, "sparse", true },
 		{ 6, "columns", true },
 		{ 7, "lowrank (reserved)", false },
@@ -68,8 +68,13 @@ static void kinds_are_those_of_the_spec(void **state)
 		assert_string_equal(pith_kind_name(kinds[i].id), kinds[i].name);
 		assert_int_equal(pith_term_kind_find(kinds[i].id) != NULL, kinds[i].known);
 	}
-	assert_true(pith_term_kind_find(2)->integer);
-	assert_false(pith_term_kind_find(1)->integer);
+	uint32_t param[24] = {0};
+	assert_true(pith_term_kind_find(2)->integer(param));
+	assert_false(pith_term_kind_find(1)->integer(param));
+	param[3] = 1; /* entry_dtype f32 */
+	assert_false(pith_term_kind_find(3)->integer(param));
+	param[3] = 7; /* i8 */
+	assert_true(pith_term_kind_find(3)->integer(param));
 	assert_string_equal(pith_transform_name(1), "permute");
 	assert_string_equal(pith_role_name(9), "scale_codes");
 }
