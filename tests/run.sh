@@ -27,10 +27,10 @@ run_one() { # MASK PROGRAM
 	name=$(basename "$program")
 	[ -z "$mask" ] || name="$name [PITH_CPU=$mask]"
 	log=$BUILD/tests/log/$(echo "$name" | tr ' /=,[]' '_______').log
-	TMPDIR=$log.tmp
+	TMPDIR=$(mktemp -d) || exit 1 # outside the tree: short, and perhaps in memory
 	export TMPDIR
-	rm -rf "$TMPDIR"
-	mkdir -p "$TMPDIR"
+	trap 'rm -rf "$TMPDIR"' EXIT
+	trap 'exit 1' INT TERM
 	[ -z "$mask" ] || { PITH_CPU=$mask && export PITH_CPU; }
 	start=$(date +%s.%N)
 	case $program in
@@ -41,7 +41,6 @@ run_one() { # MASK PROGRAM
 	esac >"$log" 2>&1 </dev/null
 	status=$?
 	seconds=$(echo "$(date +%s.%N) $start" | awk '{printf "%.1f", $1 - $2}')
-	rm -rf "$TMPDIR"
 	passed=$(count '\[  PASSED  \] \([0-9]*\) test' "$log")
 	failed=$(count '\[  FAILED  \] \([0-9]*\) test' "$log")
 	skipped=$(count '\[  SKIPPED \] \([0-9]*\) test' "$log")
