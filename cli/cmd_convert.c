@@ -13,8 +13,10 @@
 struct cmd_convert_options {
 	const char *output, *scheme;
 	struct cli_list rules;
+	const char *calib;
+	uint64_t calib_samples, calib_length, calib_seed, memory;
 	uint64_t threads;
-	bool dry_run, force, json;
+	bool dry_run, force, json, resume;
 };
 
 static const struct cli_option convert_table[] = {
@@ -24,6 +26,16 @@ static const struct cli_option convert_table[] = {
      "how weights are stored, see below; default bf16"},
     {"rule", 'r', CLI_LIST, offsetof(struct cmd_convert_options, rules), "REGEX=SCHEME",
      "another scheme for the tensors whose name matches;\nmay be repeated, the last match wins"},
+    {"calib", 'c', CLI_STRING, offsetof(struct cmd_convert_options, calib), "TEXT",
+     "calibrate with this text: plain, or JSON lines with a member \"text\""},
+    {"calib-samples", 0, CLI_COUNT, offsetof(struct cmd_convert_options, calib_samples), "N",
+     "samples taken from it; default 128"},
+    {"calib-length", 0, CLI_COUNT, offsetof(struct cmd_convert_options, calib_length), "N",
+     "tokens of a sample; default the model's context, at most 2048"},
+    {"calib-seed", 0, CLI_COUNT, offsetof(struct cmd_convert_options, calib_seed), "N",
+     "which samples; default 0"},
+    {"memory", 0, CLI_SIZE, offsetof(struct cmd_convert_options, memory), "SIZE",
+     "activations above this size go to a file beside FILE; default 8G"},
     {"threads", 't', CLI_COUNT, offsetof(struct cmd_convert_options, threads), "N",
      "threads; default: the cores at hand.  Results do not depend on it"},
     {"dry-run", 'n', CLI_FLAG, offsetof(struct cmd_convert_options, dry_run), NULL,
@@ -160,6 +172,8 @@ static int convert_run(struct cli *cli, const void *options)
 	struct talk talk = {.cli = cli};
 	struct convert_options work = {
 	    .scheme = o->scheme, .rules = o->rules.item, .rule_count = o->rules.count,
+	    .calib = o->calib, .calib_samples = o->calib_samples, .calib_length = o->calib_length,
+	    .calib_seed = o->calib_seed, .memory = o->memory, .resume = o->resume,
 	    .threads = thread_count(o->threads), .dry_run = o->dry_run, .progress = show_progress,
 	    .note = show_note, .temporary = track_temporary, .ctx = &talk};
 	struct convert_result result;
@@ -201,6 +215,11 @@ const struct cli_command cmd_convert = {
         "                     zero=int|real|sym              default int\n"
         "                     search=0|1                     default 1: each scale is\n"
         "                       the one with the least squared error found\n"
+        "  gptq             round with error feedback, needs --calib:\n"
+        "                     bits, group (128), zero as rtn\n"
+        "                     order=natural|act|static       default static\n"
+        "                     grid=minmax|mse|hessian        default hessian\n"
+        "                     damp=SHARE                     default 1%\n"
         "\n"
         "The scheme applies to all matrices: linear layers, embedding and head.  Use\n"
         "rules for exceptions.  REGEX is a POSIX extended expression, looked for in the\n"

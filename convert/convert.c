@@ -8,12 +8,14 @@
 
 #include "bytes.h"
 #include "calibrate_canary.h"
+#include "calibrate_model.h"
 #include "import_tokenizer.h"
 #include "pith.h"
 #include "recipe.h"
 #include "sha256.h"
 #include "writer.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +104,14 @@ static pith_status import_texts(struct conversion *c, struct pith_error *err)
 	return import_tokenizer(&files, &c->tokenizer, &c->tokenizer_nbytes, err);
 }
 
+static pith_status need_text(const struct conversion *c, struct pith_error *err)
+{
+	if (c->options->calib || !recipe_needs_inputs(&c->recipe))
+		return PITH_OK;
+	return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
+	                 "the scheme needs a calibration text: --calib TEXT");
+}
+
 static pith_status prepare(struct conversion *c, const char *source, struct pith_error *err)
 {
 	PITH_TRY(source_open(source, &c->src, err));
@@ -111,6 +121,7 @@ static pith_status prepare(struct conversion *c, const char *source, struct pith
 	PITH_TRY(recipe_make(c->options, &c->plan, c->src, &c->recipe, c->result, err));
 	PITH_TRY(import_texts(c, err));
 	PITH_TRY(note_extra_tensors(c, err));
+	PITH_TRY(need_text(c, err));
 	c->total = c->result->source_nbytes;
 	for (size_t i = 0; i < c->src->file_count; i++)
 		c->total += c->src->file[i].nbytes;
@@ -177,8 +188,8 @@ static pith_status write_canary(struct conversion *c, const struct recipe_step *
 	if (step->want->rank != 2)
 		return PITH_OK;
 	float first[16], last[16];
-	PITH_TRY(canary_of_terms(q->term, q->term_count, step->m, step->n, CANARY_SEED, first, last,
-	                         err));
+	PITH_TRY(canary_of_terms(q->term, q->term_count, q->permute, step->m, step->n, CANARY_SEED,
+	                         first, last, err));
 	return pith_writer_canary(c->writer, step->want->name, CANARY_SEED, first, last, err);
 }
 
@@ -218,10 +229,17 @@ static pith_status write_quantized(struct conversion *c, const struct recipe_ste
 	g->error2 += q->error2;
 	g->norm2 += q->norm2;
 	c->result->weight_nbytes += nbytes;
-	const double number[2] = {relative_error(q->error2, q->norm2),
-	                          convert_bits(nbytes, (uint64_t)step->m * step->n)};
-	return pith_writer_lineage(c->writer, PITH_LINEAGE_WEIGHT_ERROR, step->want->name,
-	                           "frobenius", g->scheme, number, NULL, err);
+	double number[2] = {relative_error(q->error2, q->norm2),
+	                    convert_bits(nbytes, (uint64_t)step->m * step->n)};
+	PITH_TRY(pith_writer_lineage(c->writer, PITH_LINEAGE_WEIGHT_ERROR, step->want->name,
+	                             "frobenius", g->scheme, number, NULL, err));
+	if (!(q->proxy_norm2 > 0))
+		return PITH_OK;
+	g->proxy2 += q->proxy2;
+	g->proxy_norm2 += q->proxy_norm2;
+	number[0] = relative_error(q->proxy2, q->proxy_norm2);
+	return pith_writer_lineage(c->writer, PITH_LINEAGE_WEIGHT_ERROR, step->want->name, "output",
+	                           g->scheme, number, NULL, err);
 }
 
 static pith_status write_weight(struct conversion *c, const struct recipe_step *step,
@@ -237,6 +255,38 @@ static pith_status write_weight(struct conversion *c, const struct recipe_step *
 	quant_result_free(&q);
 	c->done += step->have->nbytes;
 	return status;
+}
+
+/* ---- calibration ---- */
+
+static void begin_step(void *ctx, const struct recipe_step *step)
+{
+	struct conversion *c = ctx;
+	c->step = step;
+	report(c, 0, step->want->name);
+}
+
+static pith_status emit_step(void *ctx, const struct recipe_step *step, const struct quant_result *q,
+                             struct pith_error *err)
+{
+	struct conversion *c = ctx;
+	PITH_TRY(write_quantized(c, step, q, err));
+	c->done += step->have->nbytes;
+	report(c, 0, step->want->name);
+	return PITH_OK;
+}
+
+static void pass_note(void *ctx, const char *text)
+{
+	note(ctx, text);
+}
+
+static struct calibration_run calibration_of(struct conversion *c, const char *target)
+{
+	return (struct calibration_run){
+	    .options = c->options, .src = c->src, .plan = &c->plan, .recipe = &c->recipe,
+	    .tokenizer = c->tokenizer, .tokenizer_nbytes = c->tokenizer_nbytes, .target = target,
+	    .emit = emit_step, .begin = begin_step, .note = pass_note, .ctx = c};
 }
 
 /* ---- lineage ---- */
@@ -298,10 +348,36 @@ static pith_status write_origin(struct conversion *c, struct pith_error *err)
 
 /* ---- the whole ---- */
 
-static pith_status write_all(struct conversion *c, struct pith_error *err)
+static pith_status write_calibration(struct conversion *c, const struct calibration_facts *f,
+                                     struct pith_error *err)
+{
+	char text[160];
+	PITH_TRY(pith_writer_lineage(c->writer, PITH_LINEAGE_RECIPE, NULL, "calibration text", NULL,
+	                             NULL, f->digest, err));
+	snprintf(text, sizeof(text), "%zu samples of %zu tokens, seed %llu, of %zu tokens",
+	         f->sample_count, f->length, (unsigned long long)f->seed, f->token_count);
+	PITH_TRY(add_lineage(c, PITH_LINEAGE_RECIPE, "calibration", text, err));
+	snprintf(text, sizeof(text), "%.100s on %.40s", openblas_get_config(), openblas_get_corename());
+	return add_lineage(c, PITH_LINEAGE_LIBRARY, "openblas", text, err);
+}
+
+static pith_status write_calibrated(struct conversion *c, const char *target,
+                                    struct pith_error *err)
+{
+	struct calibration_run run = calibration_of(c, target);
+	struct calibration_facts facts;
+	PITH_TRY(calibrate_model(&run, &facts, err));
+	PITH_TRY(write_calibration(c, &facts, err));
+	report(c, 0, "tables");
+	return PITH_OK;
+}
+
+static pith_status write_all(struct conversion *c, const char *target, struct pith_error *err)
 {
 	PITH_TRY(write_description(c, err));
 	PITH_TRY(write_origin(c, err));
+	if (c->options->calib)
+		return write_calibrated(c, target, err);
 	for (size_t i = 0; i < c->recipe.step_count; i++)
 		PITH_TRY(write_weight(c, &c->recipe.step[i], err));
 	report(c, 0, "tables");
@@ -309,9 +385,10 @@ static pith_status write_all(struct conversion *c, struct pith_error *err)
 }
 
 /* Write and complete the temporary file, which bears the target's name afterwards. */
-static pith_status write_temporary(struct conversion *c, struct pith_error *err)
+static pith_status write_temporary(struct conversion *c, const char *target,
+                                   struct pith_error *err)
 {
-	pith_status status = write_all(c, err);
+	pith_status status = write_all(c, target, err);
 	if (status == PITH_OK)
 		return pith_writer_finish(c->writer, err);
 	pith_writer_abort(c->writer);
@@ -330,7 +407,7 @@ static pith_status write_file(struct conversion *c, const char *target, struct p
 	memcpy(temporary, borrowed, strlen(borrowed) + 1);
 	if (c->options->temporary)
 		c->options->temporary(c->options->ctx, temporary, true);
-	pith_status status = write_temporary(c, err);
+	pith_status status = write_temporary(c, target, err);
 	if (c->options->temporary)
 		c->options->temporary(c->options->ctx, temporary, false);
 	free(temporary);

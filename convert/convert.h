@@ -17,6 +17,14 @@ struct convert_options {
 	const char *const *rules; /* "REGEX=SCHEME" by tensor name; the last that matches wins */
 	size_t rule_count;
 	unsigned threads; /* 0: 1 */
+	/*
+	 * Text to calibrate with; schemes that need one fail without.  Samples of 'length' tokens; 0: 128, and
+	 * the model's context but at most 2048.
+	 */
+	const char *calib;
+	uint64_t calib_samples, calib_length, calib_seed;
+	uint64_t memory; /* activations above this go to a file; 0: 8 GiB */
+	bool resume;     /* continue what an interrupted run left beside the target */
 	bool dry_run;     /* sizes and estimates only; 'target' is not touched and may be NULL */
 	/* All may be NULL.  Work done of work to do, in bytes, and the tensor at hand. */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total, const char *tensor);
@@ -34,6 +42,7 @@ struct convert_group {
 	uint64_t weight_count, element_count;
 	uint64_t nbytes;        /* planes, their padding and alignment, names and table entries */
 	double error2, norm2;   /* squared error and squared weights */
+	double proxy2, proxy_norm2; /* the same of outputs on the calibration text, else 0 */
 };
 
 struct convert_result {

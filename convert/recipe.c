@@ -4,6 +4,7 @@
 #include "recipe.h"
 
 #include "bytes.h"
+#include "calibrate_stats.h"
 #include "sha256.h"
 
 #include <stdio.h>
@@ -50,9 +51,28 @@ static pith_status parse_rules(const struct convert_options *options, struct rec
 	return PITH_OK;
 }
 
+bool recipe_folds(const struct recipe *r)
+{
+	bool folds = scheme_folds(&r->scheme);
+	for (size_t i = 0; i < r->rule_count; i++)
+		folds = folds || scheme_folds(&r->rule[i].scheme);
+	return folds;
+}
+
+bool recipe_needs_inputs(const struct recipe *r)
+{
+	for (size_t i = 0; i < r->step_count; i++)
+		if (r->step[i].scheme &&
+		    (scheme_needs_inputs(r->step[i].scheme) || scheme_folds(r->step[i].scheme)))
+			return true;
+	return false;
+}
+
 static const struct scheme *choose_scheme(struct recipe *r, const struct import_tensor *t)
 {
-	const struct scheme *chosen = t->rank == 1 ? NULL : &r->scheme;
+	const struct scheme *chosen = &r->scheme;
+	if (t->rank == 1) /* a folded norm has no short dtype any more */
+		chosen = recipe_folds(r) ? &r->norm : NULL;
 	for (size_t i = 0; i < r->rule_count; i++) {
 		if (regexec(&r->rule[i].pattern, t->name, 0, NULL, 0) != 0)
 			continue;
@@ -62,6 +82,15 @@ static const struct scheme *choose_scheme(struct recipe *r, const struct import_
 			chosen = &r->rule[i].scheme;
 	}
 	return chosen;
+}
+
+/* Embedding and head: matrices outside the blocks. */
+static void use_table_scheme(struct recipe_step *step)
+{
+	if (!step->scheme || step->want->rank == 1 || strncmp(step->want->name, "model.layers.", 13) == 0)
+		return;
+	step->table = scheme_of_table(step->scheme);
+	step->scheme = step->table.link_count > 0 ? &step->table : NULL;
 }
 
 /* ---- groups: weights of one scheme ---- */
@@ -96,6 +125,7 @@ static pith_status make_step(struct recipe *r, const struct import_tensor *want,
 	struct recipe_step *step = &r->step[r->step_count];
 	*step = (struct recipe_step){.want = want, .have = source_find(src, want->name)};
 	step->scheme = choose_scheme(r, want);
+	use_table_scheme(step);
 	uint64_t m = want->rank == 1 ? 1 : want->dim[0], n = want->dim[want->rank - 1];
 	if (m > PITH_MAX_DIM || n > PITH_MAX_DIM || m > PITH_MAX_ELEMENTS / n)
 		return pith_fail(err, PITH_E_LIMIT, PITH_NO_OFF, NULL, "%s is too large", want->name);
@@ -118,6 +148,7 @@ pith_status recipe_make(const struct convert_options *options, const struct impo
 {
 	memset(out, 0, sizeof(*out));
 	PITH_TRY(scheme_parse(options->scheme ? options->scheme : "bf16", &out->scheme, err));
+	PITH_TRY(scheme_parse("f32", &out->norm, err));
 	PITH_TRY(parse_rules(options, out, err));
 	out->step = calloc(plan->tensor_count + 1, sizeof(*out->step));
 	if (!out->step)
@@ -210,11 +241,18 @@ static pith_status sample_step(const struct recipe_step *step, const struct sour
 	struct quant_job job = {.src = src, .tensor = step->have, .m = rows, .n = step->n,
 	                        .threads = threads};
 	struct quant_result q;
+	struct calibration_stats *stats = NULL;
+	if (step->scheme && scheme_needs_inputs(step->scheme)) {
+		PITH_TRY(calibration_stats_identity(step->n, &stats, err));
+		job.inputs = calibration_stats_inputs(stats);
+	}
 	double start = now_seconds();
-	PITH_TRY(recipe_step_run(step, &job, &q, err));
+	pith_status status = recipe_step_run(step, &job, &q, err);
 	*seconds = (now_seconds() - start) / ((double)rows * (double)step->n);
-	quant_result_free(&q);
-	return PITH_OK;
+	calibration_stats_free(stats);
+	if (status == PITH_OK)
+		quant_result_free(&q);
+	return status;
 }
 
 /* Codes or pieces beside the packed planes, and the planes. */

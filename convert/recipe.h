@@ -22,12 +22,14 @@ struct recipe_step { /* one weight to write */
 	const struct import_tensor *want;
 	const struct source_tensor *have;
 	const struct scheme *scheme; /* NULL: as is, in the dtype of the source */
+	struct scheme table;         /* what 'scheme' is for an embedding or a head */
 	size_t m, n;
 	size_t group; /* of the result */
 };
 
 struct recipe {
 	struct scheme scheme; /* the default */
+	struct scheme norm;   /* of norms when something is folded into them */
 	struct recipe_rule *rule;
 	size_t rule_count;
 	struct recipe_step *step;
@@ -52,6 +54,10 @@ pith_status recipe_step_nbytes(const struct recipe_step *step, uint64_t *nbytes,
 /* Bytes of a weight in names and tables. */
 uint64_t recipe_entry_nbytes(const struct recipe_step *step, uint32_t term_count,
                              uint32_t plane_count);
+
+/* Does a step need calibration?  Is something folded? */
+bool recipe_needs_inputs(const struct recipe *r);
+bool recipe_folds(const struct recipe *r);
 
 /* Run the step's method. */
 pith_status recipe_step_run(const struct recipe_step *step, const struct quant_job *job,

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 const struct quant_method *const quant_methods[] = {
-    &quant_method_bf16, &quant_method_f16, &quant_method_f32, &quant_method_rtn, NULL,
+    &quant_method_bf16, &quant_method_f16, &quant_method_f32, &quant_method_rtn,
+    &quant_method_gptq, NULL,
 };
 
 /* ---- values ---- */
