@@ -1,6 +1,6 @@
 """Measure what README.md shows and rewrite its tables, between their markers.
 
-usage: readme_tables.py README.md       with BUILD in the environment
+usage: readme_tables.py README.md [TABLE...]       with BUILD in the environment
 
 A table stands between '<!-- table NAME -->' and '<!-- end -->'; NAME is a function below.
 
@@ -100,12 +100,12 @@ def main():
     path = pathlib.Path(sys.argv[1])
     text = path.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        for name, table in TABLES.items():
+        for name in sys.argv[2:] or TABLES:
             marker = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.S)
             if not marker.search(text):
                 sys.exit(f"{path}: no marker for table {name}")
             print(f"measuring: {name}", file=sys.stderr)
-            body = "\n".join(table(folder))
+            body = "\n".join(TABLES[name](folder))
             text = marker.sub(lambda m: f"{m.group(1)}{body}\n{m.group(2)}", text)
     path.write_text(text, encoding="utf-8")
 
