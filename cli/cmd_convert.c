@@ -36,6 +36,8 @@ static const struct cli_option convert_table[] = {
      "which samples; default 0"},
     {"memory", 0, CLI_SIZE, offsetof(struct cmd_convert_options, memory), "SIZE",
      "activations above this size go to a file beside FILE; default 8G"},
+    {"resume", 0, CLI_FLAG, offsetof(struct cmd_convert_options, resume), NULL,
+     "continue a calibrated conversion that was interrupted"},
     {"threads", 't', CLI_COUNT, offsetof(struct cmd_convert_options, threads), "N",
      "threads; default: the cores at hand.  Results do not depend on it"},
     {"dry-run", 'n', CLI_FLAG, offsetof(struct cmd_convert_options, dry_run), NULL,
@@ -140,7 +142,10 @@ static void print_text(const struct cmd_convert_options *o, const struct convert
 	if (o->dry_run)
 		printf("about %s, %.3f bits per weight, %.1f s, %s of memory\n", size, bits, seconds,
 		       cli_format_size(r->memory_nbytes, memory));
-	else
+	if (o->dry_run && r->spilled_nbytes > 0)
+		printf("%s of activations in a file while it runs\n",
+		       cli_format_size(r->spilled_nbytes, size));
+	if (!o->dry_run)
 		printf("%s: %s, %.3f bits per weight, %.1f s\n", o->output, size, bits, seconds);
 }
 
@@ -231,11 +236,17 @@ const struct cli_command cmd_convert = {
         "memory_nbytes (an estimate), tokenizer, and the same per scheme in schemes with\n"
         "relative_error, the Frobenius norm of the error over that of the weights.\n"
         "\n"
+        "Calibration runs a text block by block through the model as compressed so far.  Its\n"
+        "state is kept in FILE.resume* until FILE is complete: --resume goes on from there\n"
+        "and writes the same bytes as an uninterrupted run with the same source, scheme,\n"
+        "text and libraries.  Without --resume a new run starts over.\n"
+        "\n"
         "FILE appears when everything is written; an interrupted run leaves none.\n",
     .examples =
         "pith convert models/books6m -o books6m.pith\n"
         "pith convert models/books6m -o small.pith --scheme rtn:bits=4,group=64\n"
         "pith convert m -o m.pith -s rtn:bits=3,group=32 -r 'embed_tokens|lm_head=rtn:bits=8'\n"
+        "pith convert models/books6m -o g.pith -s gptq:bits=3,group=64 --calib text.txt\n"
         "pith convert models/books6m --dry-run --scheme rtn:bits=2,group=16 --json",
     .options = convert_table,
     .options_nbytes = sizeof(struct cmd_convert_options),

@@ -7,8 +7,10 @@
 
 #include "bytes.h"
 #include "calibrate_block.h"
+#include "calibrate_journal.h"
 #include "calibrate_stats.h"
 #include "calibrate_stream.h"
+#include "sha256.h"
 
 #include <cblas.h>
 #include <stdio.h>
@@ -55,6 +57,7 @@ struct calibration {
 	/* weights of the block at hand, [m, n] f32, and their steps */
 	float *w[ROLE_COUNT];
 	const struct recipe_step *step[ROLE_COUNT];
+	struct calibration_journal *journal;
 	/* one batch of everything inside a block */
 	float *normed, *q, *key, *value, *context, *gate, *up;
 };
@@ -318,6 +321,9 @@ static pith_status compress(struct calibration *c, const struct recipe_step *ste
 	job.inputs = inputs;
 	PITH_TRY(recipe_step_run(step, &job, &q, err));
 	pith_status status = c->run->emit(c->run->ctx, step, &q, err);
+	if (status == PITH_OK)
+		status = calibration_journal_add(c->journal, (uint64_t)(step - c->run->recipe->step),
+		                                 step->n, &q, err);
 	if (status == PITH_OK && w)
 		status = quant_result_unpack(&q, step->m, step->n, w, err);
 	quant_result_free(&q);
@@ -418,14 +424,15 @@ static pith_status run_block(struct calibration *c, struct pith_error *err)
 	return PITH_OK;
 }
 
-static pith_status run_blocks(struct calibration *c, struct pith_error *err)
+static pith_status run_blocks(struct calibration *c, size_t first, struct pith_error *err)
 {
-	for (size_t i = 0; i < c->run->plan->block_count; i++) {
+	for (size_t i = first; i < c->run->plan->block_count; i++) {
 		pith_status status = load_block(c, i, err);
 		if (status == PITH_OK)
 			status = run_block(c, err);
 		free_block(c);
 		PITH_TRY(status);
+		PITH_TRY(calibration_journal_commit(c->journal, &c->x, &c->reference, err));
 	}
 	return PITH_OK;
 }
@@ -529,6 +536,53 @@ static pith_status run_head(struct calibration *c, struct pith_error *err)
 	return status;
 }
 
+/* ---- what an interrupted run left ---- */
+
+/* Everything the bytes depend on: sources, recipe, libraries; text and samples. */
+static void journal_key(const struct calibration *c, uint8_t key[32])
+{
+	struct sha256 h;
+	const uint64_t number[3] = {c->text.sample_count, c->text.length,
+	                            c->run->options->calib_seed};
+	sha256_begin(&h);
+	sha256_add(&h, c->run->fingerprint, sizeof(c->run->fingerprint));
+	sha256_add(&h, c->text.digest, sizeof(c->text.digest));
+	sha256_add(&h, number, sizeof(number));
+	sha256_add(&h, openblas_get_config(), strlen(openblas_get_config()));
+	sha256_add(&h, openblas_get_corename(), strlen(openblas_get_corename()));
+	sha256_end(&h, key);
+}
+
+/* Hand on the weights that are done already. */
+static pith_status replay(struct calibration *c, struct pith_error *err)
+{
+	for (;;) {
+		uint64_t step;
+		struct quant_result q;
+		PITH_TRY(calibration_journal_next(c->journal, &step, &q, err));
+		if (step == UINT64_MAX)
+			return PITH_OK;
+		pith_status status =
+		    step < c->run->recipe->step_count
+		        ? c->run->emit(c->run->ctx, &c->run->recipe->step[step], &q, err)
+		        : pith_fail(err, PITH_E_CORRUPT, PITH_NO_OFF, NULL, "the journal names step %llu",
+		                    (unsigned long long)step);
+		quant_result_free(&q);
+		PITH_TRY(status);
+	}
+}
+
+/* *stages: the embedding, then blocks, that are done. */
+static pith_status open_journal(struct calibration *c, uint64_t *stages, struct pith_error *err)
+{
+	uint8_t key[32];
+	journal_key(c, key);
+	PITH_TRY(calibration_journal_open(c->run->target, key, c->run->options->resume, &c->journal,
+	                                  stages, err));
+	PITH_TRY(replay(c, err));
+	return *stages > 0 ? calibration_journal_load(c->journal, &c->x, &c->reference, err) : PITH_OK;
+}
+
 /* ---- the whole ---- */
 
 static pith_status calibrate(struct calibration *c, struct pith_error *err)
@@ -542,8 +596,13 @@ static pith_status calibrate(struct calibration *c, struct pith_error *err)
 		PITH_TRY(calibration_stream_new(c->tokens, c->shape.hidden, limit, c->run->target,
 		                                &c->reference, err));
 	PITH_TRY(make_scratch(c, err));
-	PITH_TRY(run_embedding(c, err));
-	PITH_TRY(run_blocks(c, err));
+	uint64_t stages;
+	PITH_TRY(open_journal(c, &stages, err));
+	if (stages == 0) {
+		PITH_TRY(run_embedding(c, err));
+		PITH_TRY(calibration_journal_commit(c->journal, &c->x, &c->reference, err));
+	}
+	PITH_TRY(run_blocks(c, stages > 0 ? (size_t)stages - 1 : 0, err));
 	return run_head(c, err);
 }
 
@@ -560,6 +619,10 @@ pith_status calibrate_model(const struct calibration_run *run, struct calibratio
 	facts->length = c.text.length;
 	facts->token_count = c.text.token_count;
 	facts->seed = run->options->calib_seed;
+	if (status == PITH_OK)
+		calibration_journal_finish(c.journal);
+	else
+		calibration_journal_close(c.journal);
 	free(c.normed);
 	free_block(&c);
 	calibration_stream_free(&c.x);

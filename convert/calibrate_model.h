@@ -23,7 +23,8 @@ struct calibration_run {
 	const struct recipe *recipe;
 	const void *tokenizer; /* blob */
 	size_t tokenizer_nbytes;
-	const char *target;    /* a file of activations lies beside it */
+	const char *target;    /* the journal and a file of activations lie beside it */
+	uint8_t fingerprint[32]; /* of sources, recipe and libraries; the journal's key adds the text */
 	/* Called for every step of the recipe, in an order of its own; may fail. */
 	pith_status (*emit)(void *ctx, const struct recipe_step *step, const struct quant_result *q,
 	                    struct pith_error *err);

@@ -39,6 +39,8 @@ struct conversion {
 	size_t tokenizer_nbytes;
 	uint64_t done, total; /* bytes of work */
 	const struct recipe_step *step; /* at hand */
+	struct sha256 fingerprint;      /* of sources and recipe, for a journal */
+	char doing[160];                /* the tensor at hand and the error so far */
 };
 
 static void report(const struct conversion *c, uint64_t more, const char *tensor)
@@ -231,15 +233,13 @@ static pith_status write_quantized(struct conversion *c, const struct recipe_ste
 	c->result->weight_nbytes += nbytes;
 	double number[2] = {relative_error(q->error2, q->norm2),
 	                    convert_bits(nbytes, (uint64_t)step->m * step->n)};
-	PITH_TRY(pith_writer_lineage(c->writer, PITH_LINEAGE_WEIGHT_ERROR, step->want->name,
-	                             "frobenius", g->scheme, number, NULL, err));
-	if (!(q->proxy_norm2 > 0))
-		return PITH_OK;
+	bool output = q->proxy_norm2 > 0; /* what the error does on the calibration text says more */
 	g->proxy2 += q->proxy2;
 	g->proxy_norm2 += q->proxy_norm2;
-	number[0] = relative_error(q->proxy2, q->proxy_norm2);
-	return pith_writer_lineage(c->writer, PITH_LINEAGE_WEIGHT_ERROR, step->want->name, "output",
-	                           g->scheme, number, NULL, err);
+	if (output)
+		number[0] = relative_error(q->proxy2, q->proxy_norm2);
+	return pith_writer_lineage(c->writer, PITH_LINEAGE_WEIGHT_ERROR, step->want->name,
+	                           output ? "output" : "frobenius", g->scheme, number, NULL, err);
 }
 
 static pith_status write_weight(struct conversion *c, const struct recipe_step *step,
@@ -262,8 +262,13 @@ static pith_status write_weight(struct conversion *c, const struct recipe_step *
 static void begin_step(void *ctx, const struct recipe_step *step)
 {
 	struct conversion *c = ctx;
+	const struct convert_group *g = &c->result->group[step->group];
 	c->step = step;
-	report(c, 0, step->want->name);
+	snprintf(c->doing, sizeof(c->doing), "%.100s", step->want->name);
+	if (g->proxy_norm2 > 0)
+		snprintf(c->doing, sizeof(c->doing), "%.100s (output error %.3g%% so far)", step->want->name,
+		         100 * relative_error(g->proxy2, g->proxy_norm2));
+	report(c, 0, c->doing);
 }
 
 static pith_status emit_step(void *ctx, const struct recipe_step *step, const struct quant_result *q,
@@ -272,7 +277,7 @@ static pith_status emit_step(void *ctx, const struct recipe_step *step, const st
 	struct conversion *c = ctx;
 	PITH_TRY(write_quantized(c, step, q, err));
 	c->done += step->have->nbytes;
-	report(c, 0, step->want->name);
+	report(c, 0, c->doing);
 	return PITH_OK;
 }
 
@@ -294,6 +299,8 @@ static struct calibration_run calibration_of(struct conversion *c, const char *t
 static pith_status add_lineage(struct conversion *c, uint32_t kind, const char *key,
                                const char *value, struct pith_error *err)
 {
+	sha256_add(&c->fingerprint, key, strlen(key) + 1);
+	sha256_add(&c->fingerprint, value, strlen(value) + 1);
 	return pith_writer_lineage(c->writer, kind, NULL, key, value, NULL, NULL, err);
 }
 
@@ -326,12 +333,14 @@ static pith_status write_source(struct conversion *c, size_t file, struct pith_e
 	pith_status status = hash_file(c, file, piece, digest, err);
 	free(piece);
 	PITH_TRY(status);
+	sha256_add(&c->fingerprint, digest, sizeof(digest));
 	return pith_writer_lineage(c->writer, PITH_LINEAGE_SOURCE, NULL, c->src->container,
 	                           c->src->file[file].name, NULL, digest, err);
 }
 
 static pith_status write_origin(struct conversion *c, struct pith_error *err)
 {
+	sha256_begin(&c->fingerprint);
 	for (size_t i = 0; i < c->src->file_count; i++)
 		PITH_TRY(write_source(c, i, err));
 	char text[SCHEME_TEXT_CAP];
@@ -351,13 +360,14 @@ static pith_status write_origin(struct conversion *c, struct pith_error *err)
 static pith_status write_calibration(struct conversion *c, const struct calibration_facts *f,
                                      struct pith_error *err)
 {
-	char text[160];
-	PITH_TRY(pith_writer_lineage(c->writer, PITH_LINEAGE_RECIPE, NULL, "calibration text", NULL,
-	                             NULL, f->digest, err));
+	char text[200];
 	snprintf(text, sizeof(text), "%zu samples of %zu tokens, seed %llu, of %zu tokens",
 	         f->sample_count, f->length, (unsigned long long)f->seed, f->token_count);
-	PITH_TRY(add_lineage(c, PITH_LINEAGE_RECIPE, "calibration", text, err));
-	snprintf(text, sizeof(text), "%.100s on %.40s", openblas_get_config(), openblas_get_corename());
+	PITH_TRY(pith_writer_lineage(c->writer, PITH_LINEAGE_CALIBRATION, NULL, "text", text, NULL,
+	                             f->digest, err));
+	/* the processor and the threads are named although only the library's choice of code matters */
+	snprintf(text, sizeof(text), "%.100s, code for %.40s, %u threads", openblas_get_config(),
+	         openblas_get_corename(), c->options->threads);
 	return add_lineage(c, PITH_LINEAGE_LIBRARY, "openblas", text, err);
 }
 
@@ -366,6 +376,7 @@ static pith_status write_calibrated(struct conversion *c, const char *target,
 {
 	struct calibration_run run = calibration_of(c, target);
 	struct calibration_facts facts;
+	sha256_end(&c->fingerprint, run.fingerprint);
 	PITH_TRY(calibrate_model(&run, &facts, err));
 	PITH_TRY(write_calibration(c, &facts, err));
 	report(c, 0, "tables");
@@ -434,6 +445,10 @@ static pith_status estimate(struct conversion *c, struct pith_error *err)
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(text_sections); i++)
 		cold += c->src->text[text_sections[i].text].nbytes / 4;
 	c->result->file_nbytes += cold;
+	if (c->options->calib) {
+		struct calibration_run run = calibration_of(c, NULL);
+		c->result->memory_nbytes = calibrate_memory(&run, &c->result->spilled_nbytes);
+	}
 	return PITH_OK;
 }
 

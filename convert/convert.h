@@ -51,6 +51,7 @@ struct convert_result {
 	uint64_t file_nbytes;   /* estimated by a dry run */
 	uint64_t source_nbytes; /* of the tensors stored */
 	uint64_t memory_nbytes; /* most memory needed, estimated */
+	uint64_t spilled_nbytes; /* activations on disk while it runs, estimated by a dry run */
 	double seconds;         /* estimated by a dry run, else 0 */
 	struct convert_group group[CONVERT_MAX_GROUPS]; /* in order of first use */
 	size_t group_count;
