@@ -22,8 +22,7 @@ static unsigned code_part(const uint8_t *lines, unsigned width, size_t row, size
 	return byte >> (field * width) & mask;
 }
 
-/* The code of 'row' and 'column' of one block. */
-static int code_of(const uint8_t *block, unsigned bits, size_t row, size_t column)
+int pith_slice16_code_reference(const uint8_t *block, unsigned bits, size_t row, size_t column)
 {
 	if (bits == 8)
 		return (int)code_part(block, 8, row, column);
@@ -90,7 +89,7 @@ static float affine_run(const struct pith_affine *a, const uint8_t *block, size_
 {
 	int csum = 0, asum = 0;
 	for (size_t j = 0; j < width; j++) {
-		csum += code_of(block, a->bits, row, column + j) * q[column + j];
+		csum += pith_slice16_code_reference(block, a->bits, row, column + j) * q[column + j];
 		asum += q[column + j];
 	}
 	float u = s * as;

@@ -9,74 +9,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "kern_reference.h"
-
-/* Tokens that share a decoded block; their accumulators stay in the first-level cache. */
-#define AFFINE_BATCH 32u
-#define AFFINE_VECTORS 8u /* of 4 columns in a block */
-
-/*
- * Move the field that starts at bit 'from' of every byte to bit 'to'; bits around it are left for
- * the mask.  from + width <= 8, so what a 16-bit shift brings in from the other byte misses it.
- */
-LANE_INLINE vi move_field(vi v, unsigned from, unsigned to)
-{
-	switch ((int)from - (int)to) {
-	case -6: return LANE_SHIFT_LEFT(v, 6);
-	case -5: return LANE_SHIFT_LEFT(v, 5);
-	case -4: return LANE_SHIFT_LEFT(v, 4);
-	case -3: return LANE_SHIFT_LEFT(v, 3);
-	case -2: return LANE_SHIFT_LEFT(v, 2);
-	case -1: return LANE_SHIFT_LEFT(v, 1);
-	case 1: return LANE_SHIFT_RIGHT(v, 1);
-	case 2: return LANE_SHIFT_RIGHT(v, 2);
-	case 3: return LANE_SHIFT_RIGHT(v, 3);
-	case 4: return LANE_SHIFT_RIGHT(v, 4);
-	case 5: return LANE_SHIFT_RIGHT(v, 5);
-	case 6: return LANE_SHIFT_RIGHT(v, 6);
-	case 7: return LANE_SHIFT_RIGHT(v, 7);
-	default: return v;
-	}
-}
-
-/* OR the part of 'width' bits (4, 2 or 1), stored from 'lines' on, into the codes at bit 'to'. */
-LANE_INLINE void decode_part(const uint8_t *lines, unsigned width, unsigned to,
-                             vi code[AFFINE_VECTORS])
-{
-	const unsigned fields = 8 / width; /* vectors that one line holds */
-	const vi mask = vi_set1_u8(((1u << width) - 1u) << to);
-	for (unsigned l = 0; l < width; l++) {
-		vi line = vi_load(lines + (size_t)64 * l);
-		for (unsigned f = 0; f < fields; f++) {
-			unsigned i = l * fields + f;
-			vi moved = move_field(line, f * width, to);
-			code[i] = to == 0 ? vi_and(moved, mask) : vi_or_and(code[i], moved, mask);
-		}
-	}
-}
-
-/* Codes of one block, rows of vector 'part': code[i] holds columns 4 i .. 4 i + 3. */
-LANE_INLINE void decode_block(const uint8_t *block, unsigned bits, size_t part,
-                              vi code[AFFINE_VECTORS])
-{
-	const uint8_t *lines = block + part * 4 * LANE_WIDTH;
-	unsigned to = 0;
-	if (bits == 8) {
-		for (unsigned i = 0; i < AFFINE_VECTORS; i++)
-			code[i] = vi_load(lines + (size_t)64 * i);
-		return;
-	}
-	if (bits & 4) {
-		decode_part(lines, 4, 0, code);
-		to = 4;
-	}
-	if (bits & 2) {
-		decode_part(lines + (size_t)64 * to, 2, to, code);
-		to += 2;
-	}
-	if (bits & 1)
-		decode_part(lines + (size_t)64 * to, 1, to, code);
-}
+#include "kern_batch.h"
+#include "lanes_slice16.h"
 
 /* Scales and zero-points of the rows of a group, LANE_PARTS vectors each. */
 struct affine_scale {
@@ -141,7 +75,7 @@ LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, bool re
  * What the columns of one block do to one token's accumulator: one run of 32 columns, or with
  * 'half' two of 16.  s, z: [2] of the rows at hand, one per run.
  */
-LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool real, bool half,
+LANE_INLINE vf affine_token(const vi code[SLICE16_VECTORS], unsigned bits, bool real, bool half,
                             const int8_t *q, const int32_t *sum, float as, const vf s[2],
                             const vf z[2], vf t)
 {
@@ -152,18 +86,9 @@ LANE_INLINE vf affine_token(const vi code[AFFINE_VECTORS], unsigned bits, bool r
 	return affine_run(code + 4, 4, bits, real, q + 16, second, as, s[1], z[1], t);
 }
 
-/* A batch of tokens as seen by one tile. */
-struct affine_batch {
-	const int8_t *q;
-	const float *as;
-	const int32_t *sum;
-	size_t ldq, lds, count;
-	float *t; /* [count, 16] */
-};
-
 /* Block 'b' of a tile for all tokens. */
 LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool real, bool half,
-                              const struct affine_scale scale[2], const struct affine_batch *batch)
+                              const struct affine_scale scale[2], const struct token_batch *batch)
 {
 	const size_t ldq = batch->ldq, lds = batch->lds, count = batch->count;
 #pragma GCC unroll 1
@@ -171,8 +96,8 @@ LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, boo
 		/* locals, because a store to t might change what a pointer leads to */
 		const vf s[2] = {scale[0].s[part], scale[half].s[part]};
 		const vf z[2] = {scale[0].z[part], scale[half].z[part]};
-		vi code[AFFINE_VECTORS];
-		decode_block(block, bits, part, code);
+		vi code[SLICE16_VECTORS];
+		slice16_decode(block, bits, part, code);
 		const int8_t *q = batch->q + b * PITH_ACT_GROUP;
 		const float *as = batch->as + b;
 		const int32_t *sum = batch->sum + 2 * b;
@@ -189,7 +114,7 @@ LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, boo
 
 /* A whole tile; batch->t is zero on entry and has the sums after. */
 LANE_INLINE void affine_tile(const struct pith_term *term, size_t tile,
-                             const struct affine_batch *batch, unsigned bits, bool real, bool half)
+                             const struct token_batch *batch, unsigned bits, bool real, bool half)
 {
 	const struct pith_affine *a = &term->u.affine;
 	const size_t block_nbytes = (size_t)64 * bits;
@@ -209,13 +134,10 @@ LANE_INLINE void affine_tile(const struct pith_term *term, size_t tile,
 	}
 }
 
-typedef void affine_tile_fn(const struct pith_term *term, size_t tile,
-                            const struct affine_batch *batch);
-
 /* Functions, not code in a macro: each line below is one instance of affine_tile. */
 #define AFFINE_INSTANCE(bits, real, half)                                                          \
 	static void affine_tile_##bits##_##real##_##half(                                          \
-	    const struct pith_term *term, size_t tile, const struct affine_batch *batch)           \
+	    const struct pith_term *term, size_t tile, const struct token_batch *batch)           \
 	{                                                                                          \
 		affine_tile(term, tile, batch, bits, real, half);                                  \
 	}
@@ -239,7 +161,7 @@ AFFINE_INSTANCES(8)
 		    {affine_tile_##bits##_1_0, affine_tile_##bits##_1_1},                          \
 	}
 /* [bits - 1][real zero-point][runs of 16] */
-static affine_tile_fn *const affine_tiles[8][2][2] = {
+static token_tile_fn *const affine_tiles[8][2][2] = {
     AFFINE_ROW(1), AFFINE_ROW(2), AFFINE_ROW(3), AFFINE_ROW(4),
     AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
 };
@@ -249,25 +171,7 @@ void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pit
                                   size_t ldy)
 {
 	const struct pith_affine *a = &term->u.affine;
-	affine_tile_fn *fn =
+	token_tile_fn *fn =
 	    affine_tiles[a->bits - 1][a->zero_mode >= 2][a->group_size < PITH_ACT_GROUP];
-	for (size_t tile = tile_begin; tile < tile_end; tile++) {
-		for (size_t token = 0; token < act->k; token += AFFINE_BATCH) {
-			float t[AFFINE_BATCH * PITH_TILE_ROWS];
-			struct affine_batch batch = {act->q + token * act->ldq,
-			                             act->scale + token * act->lds,
-			                             act->sum + 2 * token * act->lds,
-			                             act->ldq,
-			                             act->lds,
-			                             act->k - token,
-			                             t};
-			if (batch.count > AFFINE_BATCH)
-				batch.count = AFFINE_BATCH;
-			memset(t, 0, batch.count * PITH_TILE_ROWS * sizeof(float));
-			fn(term, tile, &batch);
-			for (size_t i = 0; i < batch.count; i++)
-				pith_tile_store(term, tile, t + i * PITH_TILE_ROWS, add,
-				                y + (token + i) * ldy + tile * PITH_TILE_ROWS);
-		}
-	}
+	token_batches_apply(fn, term, act, tile_begin, tile_end, add, y, ldy);
 }

@@ -14,6 +14,8 @@
 
 pith_apply_fn pith_dense_apply_reference;
 pith_apply_fn pith_affine_apply_reference;
+pith_apply_fn pith_codebook_apply_reference;
+pith_apply_fn pith_ternary_apply_reference;
 pith_apply_fn pith_sparse_apply_reference;
 pith_apply_fn pith_columns_apply_reference;
 
@@ -27,6 +29,9 @@ void pith_attention_reference(const float *q, size_t g, size_t d, const float *k
                               const float *values, size_t first, size_t last, float scale,
                               float *out);
 void pith_exp_array_reference(const float *x, size_t n, float *y);
+
+/* The code of 'row' and 'column' of a block of the layout slice16. */
+int pith_slice16_code_reference(const uint8_t *block, unsigned bits, size_t row, size_t column);
 
 /* exp of spec/numerics.md 5. */
 float pith_exp_reference(float x);

@@ -10,6 +10,8 @@
 
 pith_apply_fn pith_dense_apply_avx512;
 pith_apply_fn pith_affine_apply_avx512;
+pith_apply_fn pith_codebook_apply_avx512;
+pith_apply_fn pith_ternary_apply_avx512;
 pith_apply_fn pith_sparse_apply_avx512;
 pith_apply_fn pith_columns_apply_avx512;
 

@@ -1,0 +1,77 @@
+/*
+ * Decoding a block of the layout slice16 (16 rows by 32 columns of codes of 1..8 bits, spec/terms/affine.md,
+ * "Codes") into vectors of 4 columns.  Shared by the kinds affine and codebook.
+ *
+ * Parameters: a lanes_<isa>.h included before.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PITH_RUNTIME_LANES_SLICE16_H
+#define PITH_RUNTIME_LANES_SLICE16_H
+
+#define SLICE16_VECTORS 8u /* of 4 columns in a block */
+
+/*
+ * Move the field that starts at bit 'from' of every byte to bit 'to'; bits around it are left for
+ * the mask.  from + width <= 8, so what a 16-bit shift brings in from the other byte misses it.
+ */
+LANE_INLINE vi move_field(vi v, unsigned from, unsigned to)
+{
+	switch ((int)from - (int)to) {
+	case -6: return LANE_SHIFT_LEFT(v, 6);
+	case -5: return LANE_SHIFT_LEFT(v, 5);
+	case -4: return LANE_SHIFT_LEFT(v, 4);
+	case -3: return LANE_SHIFT_LEFT(v, 3);
+	case -2: return LANE_SHIFT_LEFT(v, 2);
+	case -1: return LANE_SHIFT_LEFT(v, 1);
+	case 1: return LANE_SHIFT_RIGHT(v, 1);
+	case 2: return LANE_SHIFT_RIGHT(v, 2);
+	case 3: return LANE_SHIFT_RIGHT(v, 3);
+	case 4: return LANE_SHIFT_RIGHT(v, 4);
+	case 5: return LANE_SHIFT_RIGHT(v, 5);
+	case 6: return LANE_SHIFT_RIGHT(v, 6);
+	case 7: return LANE_SHIFT_RIGHT(v, 7);
+	default: return v;
+	}
+}
+
+/* OR the part of 'width' bits (4, 2 or 1), stored from 'lines' on, into the codes at bit 'to'. */
+LANE_INLINE void decode_part(const uint8_t *lines, unsigned width, unsigned to,
+                             vi code[SLICE16_VECTORS])
+{
+	const unsigned fields = 8 / width; /* vectors that one line holds */
+	const vi mask = vi_set1_u8(((1u << width) - 1u) << to);
+	for (unsigned l = 0; l < width; l++) {
+		vi line = vi_load(lines + (size_t)64 * l);
+		for (unsigned f = 0; f < fields; f++) {
+			unsigned i = l * fields + f;
+			vi moved = move_field(line, f * width, to);
+			code[i] = to == 0 ? vi_and(moved, mask) : vi_or_and(code[i], moved, mask);
+		}
+	}
+}
+
+/* Codes of one block, rows of vector 'part': code[i] holds columns 4 i .. 4 i + 3. */
+LANE_INLINE void slice16_decode(const uint8_t *block, unsigned bits, size_t part,
+                              vi code[SLICE16_VECTORS])
+{
+	const uint8_t *lines = block + part * 4 * LANE_WIDTH;
+	unsigned to = 0;
+	if (bits == 8) {
+		for (unsigned i = 0; i < SLICE16_VECTORS; i++)
+			code[i] = vi_load(lines + (size_t)64 * i);
+		return;
+	}
+	if (bits & 4) {
+		decode_part(lines, 4, 0, code);
+		to = 4;
+	}
+	if (bits & 2) {
+		decode_part(lines + (size_t)64 * to, 2, to, code);
+		to += 2;
+	}
+	if (bits & 1)
+		decode_part(lines + (size_t)64 * to, 1, to, code);
+}
+
+#endif
