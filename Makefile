@@ -14,7 +14,7 @@ PACKAGES = gcc make pkg-config libzstd-dev libxxhash-dev libarchive-dev libjanss
 
 # The embedded model: made from the checkpoint in the tree (models/README.md says how it was chosen).
 DEFAULT_SOURCE = models/books6m
-DEFAULT_SCHEME = rtn:bits=4,group=32
+DEFAULT_SCHEME = rtn:bits=6,group=64
 
 # ---- sources: every .c of a folder, no lists ----
 PITH_DIRS = format loader
@@ -40,7 +40,7 @@ FLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fPIC -pthread \
 PITH_LIBS = -lzstd -lxxhash -lm
 LIBS = $(PITH_LIBS) -larchive -ljansson -llapacke -lopenblas -pthread
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
-ISA_avx2 = -mavx2 -mfma -mf16c
+ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2 -mpopcnt
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 endif
 OWN_FLAGS = $(if $(findstring runtime/kernels/,$@)$(findstring runtime/text/,$@),-O3) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
