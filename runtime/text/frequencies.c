@@ -38,8 +38,8 @@ static inline uint32_t exp2_fixed(float logit, float m)
 	int32_t n = (int32_t)bits_of_f32(f32_of_bits((uint32_t)bits) + ROUNDER) - ROUNDER_BITS;
 	uint32_t k = (uint32_t)(65535 - n) >> 16;
 	uint32_t f = (uint32_t)n + (k << 16);
-	uint32_t a = 14653u + (5125u * f >> 16);
-	a = 45754u + (a * f >> 16);
+	uint32_t a = 14820u + (5110u * f >> 16);
+	a = 45605u + (a * f >> 16);
 	a = 65536u + (a * f >> 16);
 	/* a * 2^14 >> k in floats, which have a vector form everywhere: exact, for a has 17 bits */
 	return (uint32_t)(int32_t)((float)(int32_t)a * f32_of_bits((127u + 14u - k) << 23));
