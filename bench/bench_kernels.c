@@ -111,6 +111,7 @@ static void print_peaks(void) {}
 
 static const struct bench_row {
 	const char *name;
+	/* zero_mode of codebook: scale_mode, 0x100 for f32 entries, 0x200 for a table per row */
 	uint32_t kind, bits, zero_mode;
 	size_t group;
 } rows[] = {
@@ -127,6 +128,15 @@ static const struct bench_row {
     {"affine 6 bits g128", PITH_KIND_AFFINE, 6, 0, 128},
     {"affine 8 bits g32", PITH_KIND_AFFINE, 8, 0, 32},
     {"affine 8 bits g128", PITH_KIND_AFFINE, 8, 0, 128},
+	{"codebook 4 bits g64", PITH_KIND_CODEBOOK, 4, 0, 64},
+    {"codebook 4 bits g64 two-level", PITH_KIND_CODEBOOK, 4, 2, 64},
+    {"codebook 4 bits g64 f32 entries", PITH_KIND_CODEBOOK, 4, 0x100, 64},
+    {"codebook 3 bits row f32 tables", PITH_KIND_CODEBOOK, 3, 0x303, 0},
+    {"codebook 4 bits row f32 tables", PITH_KIND_CODEBOOK, 4, 0x303, 0},
+    {"codebook 6 bits g64", PITH_KIND_CODEBOOK, 6, 0, 64},
+    {"codebook 8 bits g64", PITH_KIND_CODEBOOK, 8, 0, 64},
+    {"codebook 8 bits f32 entries", PITH_KIND_CODEBOOK, 8, 0x100, 0},
+    {"ternary", PITH_KIND_TERNARY, 0, 0, 0},
     {"dense bf16", PITH_KIND_DENSE, PITH_DTYPE_BF16, 0, 0},
     {"dense f32", PITH_KIND_DENSE, PITH_DTYPE_F32, 0, 0},
     {"sparse 1 %", PITH_KIND_SPARSE, 0, 0, 0},
@@ -139,6 +149,10 @@ static size_t term_nbytes(const struct pith_term *term, const struct bench_row *
 	const struct pith_affine *a = &term->u.affine;
 	if (row->kind == PITH_KIND_DENSE)
 		return term->m * term->n * term->u.dense.value_nbytes;
+	if (row->kind == PITH_KIND_CODEBOOK)
+		return term->tiles * term->u.codebook.blocks * 64 * row->bits;
+	if (row->kind == PITH_KIND_TERNARY)
+		return term->tiles * term->u.ternary.lines * 64;
 	if (row->kind == PITH_KIND_SPARSE)
 		return term->u.sparse.value_count * 4;
 	if (row->kind == PITH_KIND_COLUMNS)
@@ -149,8 +163,10 @@ static size_t term_nbytes(const struct pith_term *term, const struct bench_row *
 /* Bytes of a matrix row of n columns, about; entries of sparse and columns: 16 bits each. */
 static size_t row_nbytes(const struct bench_row *row, size_t n)
 {
-	if (row->kind == PITH_KIND_AFFINE)
+	if (row->kind == PITH_KIND_AFFINE || row->kind == PITH_KIND_CODEBOOK)
 		return n * row->bits / 8;
+	if (row->kind == PITH_KIND_TERNARY)
+		return n / 5;
 	if (row->kind == PITH_KIND_DENSE)
 		return row->bits == PITH_DTYPE_F32 ? 4 * n : 2 * n;
 	return n;
@@ -172,6 +188,11 @@ static void make_term(struct pith_term *term, struct arena *arena, struct rng *r
 	if (row->kind == PITH_KIND_AFFINE)
 		make_affine(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode,
 		            row->group, 3);
+	else if (row->kind == PITH_KIND_CODEBOOK)
+		make_codebook(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode & 0xff,
+		              row->group, row->zero_mode & 0x100, row->zero_mode & 0x200);
+	else if (row->kind == PITH_KIND_TERNARY)
+		make_ternary(term, arena, rng, FILL_RANDOM, m, n);
 	else if (row->kind == PITH_KIND_DENSE)
 		make_dense(term, arena, rng, FILL_RANDOM, m, n, row->bits);
 	else if (row->kind == PITH_KIND_SPARSE)

@@ -192,6 +192,53 @@ static inline void make_affine(struct pith_term *term, struct arena *arena, stru
 	}
 }
 
+/* i8 entries, or f32 ones with 'real'; group_size 0: the row. */
+static inline void make_codebook(struct pith_term *term, struct arena *arena, struct rng *rng,
+                                 enum fill fill, size_t m, size_t n, uint32_t bits,
+                                 uint32_t scale_mode, size_t group_size, bool real, bool per_row)
+{
+	make_shape(term, m, n);
+	struct pith_codebook *c = &term->u.codebook;
+	c->bits = bits;
+	c->scale_mode = scale_mode;
+	c->real = real;
+	c->per_row = per_row;
+	c->blocks = (n + 31) / 32;
+	c->group_size = group_size == 0 ? 32 * c->blocks : group_size;
+	c->groups = group_size == 0 ? 1 : (n + group_size - 1) / group_size;
+	size_t tg = term->tiles * c->groups, entries = (size_t)1 << bits;
+	entries *= per_row ? 16 * term->tiles : 1;
+	c->codes = plane_random(arena, rng, fill == FILL_ZERO ? FILL_RANDOM : fill,
+	                        term->tiles * c->blocks * 64 * bits);
+	uint8_t *p = plane_alloc(arena, entries * (real ? 4 : 1));
+	for (size_t e = 0; e < entries; e++)
+		if (real)
+			store_f32(p + 4 * e, fill_f32(rng, fill));
+		else
+			p[e] = fill == FILL_LARGEST ? 0x80 : fill == FILL_ZERO ? 0 : (uint8_t)rng_next(rng);
+	c->entries = p;
+	if (scale_mode == 0)
+		c->scales = plane_f16(arena, rng, fill, tg * 16);
+	if (scale_mode == 2) {
+		c->scale_codes = plane_random(arena, rng, fill, tg * 16);
+		c->second_level = plane_f16(arena, rng, fill, 2 * term->tiles);
+	}
+}
+
+/* Any bytes: those that code no trits must decode alike everywhere too. */
+static inline void make_ternary(struct pith_term *term, struct arena *arena, struct rng *rng,
+                                enum fill fill, size_t m, size_t n)
+{
+	make_shape(term, m, n);
+	struct pith_ternary *t = &term->u.ternary;
+	t->lines = (n + 19) / 20;
+	t->codes = plane_random(arena, rng, fill, term->tiles * t->lines * 64);
+	uint8_t *scales = plane_alloc(arena, term->tiles * 64);
+	for (size_t i = 0; i < term->tiles * 16; i++)
+		store_f32(scales + 4 * i, fill_f32(rng, fill));
+	t->scales = scales;
+}
+
 /* Ascending lists, with 'per_list' entries on average; out of the matrix on purpose: kernels stay
  * in range. */
 static inline void make_sparse(struct pith_term *term, struct arena *arena, struct rng *rng,
@@ -218,6 +265,72 @@ static inline void make_sparse(struct pith_term *term, struct arena *arena, stru
 	s->index = index;
 	s->values = plane_f16(arena, rng, fill, count);
 	s->value_count = count;
+}
+
+/*
+ * A bitmask of about 'share' of 256 of the positions; keep > 0: n:m with 'keep' of 'pattern' columns,
+ * which divides n.  lie: masks say more than there are values; kernels stay in range.
+ */
+static inline void make_sparse_mask(struct pith_term *term, struct arena *arena, struct rng *rng,
+                                    enum fill fill, size_t m, size_t n, uint32_t bits,
+                                    uint32_t zero_mode, size_t group_size, size_t share,
+                                    size_t keep, size_t pattern, bool lie)
+{
+	make_shape(term, m, n);
+	struct pith_sparse *s = &term->u.sparse;
+	s->bits = bits;
+	s->zero_mode = zero_mode;
+	s->blocks = (n + 31) / 32;
+	s->group_size = group_size == 0 ? 32 * s->blocks : group_size;
+	s->groups = group_size == 0 ? 1 : (n + group_size - 1) / group_size;
+	s->tile_values = keep != 0 ? 16 * (n / pattern) * keep : 0;
+	size_t lines = term->tiles * s->blocks * 8, count = 0;
+	uint8_t *masks = plane_alloc(arena, 8 * lines);
+	uint8_t *offsets = plane_alloc(arena, 4 * (term->tiles + 1));
+	for (size_t i = 0; i < term->tiles * 16; i++)
+		for (size_t j = 0, left = 0; j < n && i < m; j++) {
+			size_t to_go = keep != 0 ? pattern - j % pattern : 1;
+			left = keep != 0 && j % pattern == 0 ? keep : left;
+			bool set = keep != 0 ? rng_below(rng, to_go) < left :
+			                       rng_below(rng, 256) < share;
+			left -= keep != 0 && set;
+			unsigned bit = (unsigned)(bits != 0 ? 4 * (i % 16) + j % 4 :
+			                                      16 * (j % 4) + i % 16);
+			uint8_t *line = masks + 8 * ((i / 16 * s->blocks + j / 32) * 8 + j % 32 / 4);
+			store_le64(line, load_le64(line) | (uint64_t)set << bit);
+			count += set;
+			store_le32(offsets + 4 * (i / 16 + 1), (uint32_t)count);
+		}
+	for (size_t l = 0; lie && l < lines; l++)
+		store_le64(masks + 8 * l, rng_next(rng) | rng_next(rng));
+	s->masks = masks;
+	s->offsets = keep != 0 ? NULL : offsets;
+	s->value_count = count;
+	if (bits == 0) {
+		uint8_t *values = plane_alloc(arena, 2 * (count + 640));
+		for (size_t i = 0; i < count; i++)
+			store_le16(values + 2 * i, fill_f16(rng, fill));
+		s->values = values;
+		return;
+	}
+	size_t tg = term->tiles * s->groups;
+	s->values = plane_random(arena, rng, fill, (count / 64 + 10) * 8 * bits);
+	s->scales = plane_f16(arena, rng, fill, tg * 16);
+	uint8_t *z = plane_random(arena, rng, fill, tg * 16);
+	for (size_t i = 0; i < tg * 16; i++)
+		z[i] &= (uint8_t)((1u << bits) - 1);
+	s->zeros = zero_mode == 1 ? z : NULL;
+}
+
+static inline void make_lowrank(struct pith_term *term, struct arena *arena, struct rng *rng,
+                                enum fill fill, size_t m, size_t n, size_t rank, uint32_t dtype)
+{
+	make_shape(term, m, n);
+	struct pith_lowrank *l = &term->u.lowrank;
+	l->v = plane_f16(arena, rng, fill, rank * n);
+	l->u = plane_f16(arena, rng, fill, term->tiles * rank * 16);
+	l->rank = rank;
+	l->dtype = dtype;
 }
 
 static inline void make_columns(struct pith_term *term, struct arena *arena, struct rng *rng,
@@ -254,7 +367,7 @@ static inline void make_act(struct pith_act *act, struct arena *arena, struct rn
 			x[t * ldx + j] = fill_f32(rng, fill == FILL_ZERO ? FILL_RANDOM : fill);
 		reference.quantize(x + t * ldx, n, q + t * ldq, scale + t * lds, sum + 2 * t * lds);
 	}
-	*act = (struct pith_act){k, n, x, ldx, q, ldq, scale, lds, sum};
+	*act = (struct pith_act){k, n, x, ldx, q, ldq, scale, lds, sum, NULL, 0};
 }
 
 /* Same bits, or both NaN (whose payload nothing promises). */

@@ -141,6 +141,55 @@ static void affine_sizes(void **unused)
 	check_affine(&sets, &rng, FILL_RANDOM, 33, 4100, 33, 3, 3, 16);
 }
 
+static void codebook_parameters(void **unused)
+{
+	(void)unused;
+	static const uint32_t scale_modes[] = {0, 2, 3};
+	struct sets sets = all_sets();
+	struct rng rng = {10};
+	for (size_t i = 0; i < 7 * 3 * 4 * 6 * FILL_COUNT; i++) {
+		struct arena arena = {0};
+		struct pith_term term;
+		struct pith_act act;
+		size_t m, n, k;
+		char what[80];
+		uint32_t bits = 2 + (uint32_t)i % 7, mode = scale_modes[i / 7 % 3];
+		bool real = mode == 3 || i / 21 % 2, per_row = i / 42 % 2;
+		size_t group = mode == 3 ? 0 : group_list[i / 84 % 6];
+		enum fill fill = (enum fill)(i / 504);
+		pick_sizes(&rng, &m, &n, &k);
+		snprintf(what, sizeof(what), "codebook %u bits scale_mode %u group %zu real %d rows %d fill %d",
+		         bits, mode, group, real, per_row, (int)fill);
+		make_codebook(&term, &arena, &rng, fill, m, n, bits, mode, group, real, per_row);
+		make_act(&act, &arena, &rng, fill, k, n);
+		if (real)
+			act.q = NULL;
+		else
+			act.x = NULL;
+		compare_apply(&sets, &rng, &term, PITH_KIND_CODEBOOK, &act, what);
+		arena_free(&arena);
+	}
+}
+
+static void ternary_sizes(void **unused)
+{
+	(void)unused;
+	struct sets sets = all_sets();
+	struct rng rng = {11};
+	for (size_t n = 1; n < 700; n++) { /* every tail of lines and runs */
+		struct arena arena = {0};
+		struct pith_term term;
+		struct pith_act act;
+		size_t k = n % 3 ? 1 : PICK(&rng, k_list);
+		enum fill fill = n % 2 ? FILL_RANDOM : (enum fill)(n / 2 % FILL_COUNT);
+		make_ternary(&term, &arena, &rng, fill, n < 300 ? PICK(&rng, m_list) : 17, n);
+		make_act(&act, &arena, &rng, fill, n < 300 ? k : k % 4 + 1, n);
+		act.x = NULL;
+		compare_apply(&sets, &rng, &term, PITH_KIND_TERNARY, &act, "ternary");
+		arena_free(&arena);
+	}
+}
+
 static void dense_sizes(void **unused)
 {
 	(void)unused;
@@ -178,6 +227,68 @@ static void sparse_sizes(void **unused)
 		make_sparse(&term, &arena, &rng, fill, m, n, i % 7 == 0 ? 0 : rng_below(&rng, 300));
 		make_act(&act, &arena, &rng, fill, k, n);
 		compare_apply(&sets, &rng, &term, PITH_KIND_SPARSE, &act, "sparse");
+		arena_free(&arena);
+	}
+}
+
+static const size_t pattern_list[][2] = {{2, 4}, {4, 8}, {1, 4}, {3, 5}, {1, 32}};
+
+static void sparse_masks(void **unused)
+{
+	(void)unused;
+	struct sets sets = all_sets();
+	struct rng rng = {10};
+	for (size_t i = 0; i < 1200; i++) {
+		struct arena arena = {0};
+		struct pith_term term;
+		struct pith_act act;
+		size_t m, n, k, keep = 0, pattern = 1;
+		enum fill fill = (enum fill)(i % FILL_COUNT);
+		uint32_t bits = (uint32_t)(i % 9);
+		size_t group = PICK(&rng, group_list);
+		char what[80];
+		pick_sizes(&rng, &m, &n, &k);
+		if (i % 3 == 0) {
+			const size_t *choice = PICK(&rng, pattern_list);
+			keep = choice[0];
+			pattern = choice[1];
+			n = pith_round_up(n, pattern);
+		}
+		make_sparse_mask(&term, &arena, &rng, fill, m, n, bits, (uint32_t)(i / 9 % 2),
+		                 group == 16 ? 32 : group, rng_below(&rng, 257), keep, pattern,
+		                 i % 11 == 0);
+		make_act(&act, &arena, &rng, fill, k, n);
+		if (bits != 0)
+			act.x = NULL;
+		snprintf(what, sizeof(what), "sparse mask %u bits, %zu of %zu, fill %d", bits, keep,
+		         pattern, (int)fill);
+		compare_apply(&sets, &rng, &term, PITH_KIND_SPARSE, &act, what);
+		arena_free(&arena);
+	}
+}
+
+static void lowrank_sizes(void **unused)
+{
+	(void)unused;
+	struct sets sets = all_sets();
+	struct rng rng = {11};
+	for (size_t i = 0; i < 400; i++) {
+		struct arena arena = {0};
+		struct pith_term term;
+		struct pith_act act;
+		size_t m, n, k, rank = 1 + rng_below(&rng, 40);
+		enum fill fill = (enum fill)(i % FILL_COUNT);
+		pick_sizes(&rng, &m, &n, &k);
+		make_lowrank(&term, &arena, &rng, fill, m, n, rank,
+		             i % 2 ? PITH_DTYPE_F16 : PITH_DTYPE_BF16);
+		make_act(&act, &arena, &rng, fill, k, n);
+		act.ldh = pith_round_up(rank, 16);
+		float *h = arena_alloc(&arena, k * act.ldh * sizeof(float));
+		for (size_t j = 0; j < k * act.ldh; j++)
+			h[j] = fill_f32(&rng, fill);
+		act.h = h;
+		act.x = NULL;
+		compare_apply(&sets, &rng, &term, PITH_KIND_LOWRANK, &act, "lowrank");
 		arena_free(&arena);
 	}
 }
@@ -444,8 +555,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(affine_parameters),
 	    cmocka_unit_test(affine_sizes),
+	    cmocka_unit_test(codebook_parameters),
+	    cmocka_unit_test(ternary_sizes),
 	    cmocka_unit_test(dense_sizes),
 	    cmocka_unit_test(sparse_sizes),
+	    cmocka_unit_test(sparse_masks),
+	    cmocka_unit_test(lowrank_sizes),
 	    cmocka_unit_test(columns_sizes),
 	    cmocka_unit_test(vector_kernels),
 	    cmocka_unit_test(exp_everywhere),
