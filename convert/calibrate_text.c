@@ -147,12 +147,16 @@ pith_status calibration_text_read(const char *path, const void *tokenizer, size_
 	struct token_list list = {.id = NULL};
 	char *data;
 	size_t nbytes;
-	PITH_TRY(text_file_read(path, TEXT_MAX_NBYTES, &data, &nbytes, err));
+	pith_status status = text_file_read(path, TEXT_MAX_NBYTES, &data, &nbytes, err);
+	if (status == PITH_E_NOT_FOUND) /* of the source that would mean something else */
+		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL,
+		                 "there is no calibration text %.100s", path);
+	PITH_TRY(status);
 	struct sha256 h;
 	sha256_begin(&h);
 	sha256_add(&h, data, nbytes);
 	sha256_end(&h, out->digest);
-	pith_status status = pith_tokenizer_open(tokenizer, tokenizer_nbytes, &t, err);
+	status = pith_tokenizer_open(tokenizer, tokenizer_nbytes, &t, err);
 	if (status == PITH_OK) {
 		status = tokenize(t, data, nbytes, &list, err);
 		pith_tokenizer_close(t);
