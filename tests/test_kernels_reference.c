@@ -198,6 +198,88 @@ static void affine_meaning(void **unused)
 			}
 }
 
+/* Source arrays of a codebook matrix in f64: w = s * e, from the words of spec/terms/codebook.md. */
+static void codebook_meaning(void **unused)
+{
+	(void)unused;
+	static uint8_t codes[M * N], scale_codes[M * N];
+	static uint16_t scales[M * N], level[4];
+	static int8_t small[M * 256];
+	static float large[M * 256];
+	static double w[M * N], x[K * N];
+	static const uint32_t scale_modes[] = {0, 2, 3};
+	static const size_t group_list[] = {0, 16, 32, 96};
+	struct rng rng = {17};
+	for (size_t i = 0; i < 7 * 3 * 4 * 4; i++) {
+		struct arena arena = {0};
+		struct pith_act act;
+		struct pith_packed_term packed;
+		struct pith_codebook_source s = {.bits = 2 + (uint32_t)i % 7,
+		                                 .scale_mode = scale_modes[i / 7 % 3],
+		                                 .codes = codes,
+		                                 .scales = scales,
+		                                 .scale_codes = scale_codes,
+		                                 .second_level = level};
+		s.group_size = s.scale_mode == 3 ? 0 : group_list[i / 21 % 4];
+		s.real = s.scale_mode == 3 || i / 84 % 2;
+		s.per_row = i / 168;
+		s.entries = s.real ? (void *)large : (void *)small;
+		size_t count = (size_t)1 << s.bits, width = s.group_size ? s.group_size : N;
+		size_t groups = (N + width - 1) / width;
+		for (size_t j = 0; j < M * 256; j++) {
+			small[j] = (int8_t)rng_below(&rng, 256);
+			large[j] = rng_unit(&rng);
+		}
+		for (size_t j = 0; j < 4; j++)
+			level[j] = f16_of_f32(rng_unit(&rng) * (j % 2 ? 3.0f : 0.1f));
+		for (size_t j = 0; j < M * N; j++) {
+			codes[j] = (uint8_t)rng_below(&rng, count);
+			scale_codes[j] = (uint8_t)rng_below(&rng, 256);
+			scales[j] = f16_of_f32(rng_unit(&rng));
+		}
+		for (size_t j = 0; j < M * N; j++) {
+			size_t row = j / N, at = row * groups + j % N / width;
+			size_t e = (s.per_row ? row * count : 0) + codes[j];
+			double scale = s.scale_mode == 3 ? 1 : half_value(scales[at]);
+			if (s.scale_mode == 2)
+				scale = (scale_codes[at] - half_value(level[row / 16 * 2 + 1])) *
+				        half_value(level[row / 16 * 2]);
+			w[j] = scale * (s.real ? (double)large[e] : small[e]);
+		}
+		make_act(&act, &arena, &rng, FILL_RANDOM, K, N);
+		if (s.real)
+			exact_x(&act, x);
+		else
+			quantized_x(&act, x);
+		assert_int_equal(pith_codebook_pack(&s, M, N, &packed, NULL), PITH_OK);
+		compare_apply(&packed, &act, w, x, s.real ? N + 3 : 30);
+		arena_free(&arena);
+	}
+}
+
+static void ternary_meaning(void **unused)
+{
+	(void)unused;
+	static int8_t trits[M * N];
+	static float scales[M];
+	static double w[M * N], x[K * N];
+	struct rng rng = {18};
+	struct arena arena = {0};
+	struct pith_act act;
+	struct pith_packed_term packed;
+	for (size_t i = 0; i < M; i++)
+		scales[i] = rng_unit(&rng);
+	for (size_t i = 0; i < M * N; i++) {
+		trits[i] = (int8_t)((int)rng_below(&rng, 3) - 1);
+		w[i] = (double)scales[i / N] * trits[i];
+	}
+	make_act(&act, &arena, &rng, FILL_RANDOM, K, N);
+	quantized_x(&act, x);
+	assert_int_equal(pith_ternary_pack(trits, scales, M, N, &packed, NULL), PITH_OK);
+	compare_apply(&packed, &act, w, x, 16);
+	arena_free(&arena);
+}
+
 static void sparse_meaning(void **unused)
 {
 	(void)unused;
@@ -449,6 +531,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(dense_meaning),     cmocka_unit_test(affine_meaning),
+	    cmocka_unit_test(codebook_meaning),  cmocka_unit_test(ternary_meaning),
 	    cmocka_unit_test(sparse_meaning),    cmocka_unit_test(columns_meaning),
 	    cmocka_unit_test(dense_order),       cmocka_unit_test(affine_by_hand),
 	    cmocka_unit_test(quantize_by_hand),  cmocka_unit_test(exp_accuracy),
