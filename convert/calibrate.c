@@ -6,7 +6,7 @@
 #include "calibrate_model.h"
 
 #include "bytes.h"
-#include "calibrate_block.h"
+#include "calibrate_cost.h"
 #include "calibrate_journal.h"
 #include "calibrate_stats.h"
 #include "calibrate_stream.h"
@@ -16,10 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DEFAULT_SAMPLES 128u
-#define DEFAULT_MAX_LENGTH 2048u
-#define DEFAULT_STREAM_MEMORY ((uint64_t)8 << 30)
-#define BATCH_TOKENS 4096u
 
 /* ---- the model's tensors by what they do ---- */
 
@@ -78,55 +74,16 @@ static const struct recipe_step *find_step(const struct calibration *c, const ch
 
 /* ---- setup ---- */
 
-static double plan_f64(const struct import_plan *p, const char *key)
-{
-	for (size_t i = 0; i < p->key_count; i++)
-		if (strcmp(p->key[i].key, key) == 0)
-			return p->key[i].f64;
-	return 0;
-}
-
-static uint64_t plan_u64(const struct import_plan *p, const char *key)
-{
-	for (size_t i = 0; i < p->key_count; i++)
-		if (strcmp(p->key[i].key, key) == 0)
-			return p->key[i].u64;
-	return 0;
-}
-
-static void set_shape(const struct import_plan *p, size_t block, struct calibration_shape *s)
-{
-	const struct pith_block_entry *b = &p->block[block];
-	*s = (struct calibration_shape){
-	    .hidden = (size_t)plan_u64(p, "hidden_size"), .ffn = b->ffn_count,
-	    .head_count = b->head_count, .kv_head_count = b->kv_head_count, .head_dim = b->head_dim,
-	    .window = b->window, .eps = plan_f64(p, "rms_norm_eps"),
-	    .rope_ratio = plan_f64(p, "rope.ratio")};
-}
-
-static size_t sample_length(const struct calibration_run *run)
-{
-	uint64_t context = plan_u64(run->plan, "context_length"), length = run->options->calib_length;
-	if (length == 0)
-		length = context > 0 && context < DEFAULT_MAX_LENGTH ? context : DEFAULT_MAX_LENGTH;
-	return (size_t)length;
-}
-
-static size_t sample_count(const struct calibration_run *run)
-{
-	return run->options->calib_samples > 0 ? (size_t)run->options->calib_samples : DEFAULT_SAMPLES;
-}
-
 static pith_status read_text(struct calibration *c, struct pith_error *err)
 {
 	const struct calibration_run *r = c->run;
 	if (!r->tokenizer)
 		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
 		                 "calibration needs a tokenizer.json beside the model");
-	size_t asked = sample_count(r);
+	size_t asked = calibration_sample_count(r);
 	PITH_TRY(calibration_text_read(r->options->calib, r->tokenizer, r->tokenizer_nbytes, asked,
-	                               sample_length(r), r->options->calib_seed,
-	                               plan_u64(r->plan, "vocab_size"), &c->text, err));
+	                               calibration_sample_length(r), r->options->calib_seed,
+	                               import_plan_u64(r->plan, "vocab_size"), &c->text, err));
 	if (c->text.sample_count < asked && r->note) {
 		char note[160];
 		snprintf(note, sizeof(note),
@@ -135,7 +92,7 @@ static pith_status read_text(struct calibration *c, struct pith_error *err)
 		r->note(r->ctx, note);
 	}
 	c->tokens = c->text.sample_count * c->text.length;
-	c->batch_samples = BATCH_TOKENS / c->text.length;
+	c->batch_samples = CALIBRATION_BATCH_TOKENS / c->text.length;
 	if (c->batch_samples == 0)
 		c->batch_samples = 1;
 	if (c->batch_samples > c->text.sample_count)
@@ -143,37 +100,12 @@ static pith_status read_text(struct calibration *c, struct pith_error *err)
 	return PITH_OK;
 }
 
-/* Sizes of the widest block. */
-static struct calibration_shape widest_shape(const struct import_plan *p)
-{
-	struct calibration_shape most = {0};
-	for (size_t i = 0; i < p->block_count; i++) {
-		struct calibration_shape s;
-		set_shape(p, i, &s);
-		most.hidden = s.hidden;
-		most.ffn = s.ffn > most.ffn ? s.ffn : most.ffn;
-		if (s.head_count * s.head_dim > most.head_count * most.head_dim) {
-			most.head_count = s.head_count;
-			most.head_dim = s.head_dim;
-		}
-		if (s.kv_head_count > most.kv_head_count)
-			most.kv_head_count = s.kv_head_count;
-	}
-	return most;
-}
-
-static size_t batch_floats(const struct calibration_shape *s)
-{
-	return s->hidden + 2 * s->head_count * s->head_dim + 2 * s->kv_head_count * s->head_dim +
-	       2 * s->ffn;
-}
-
 static pith_status make_scratch(struct calibration *c, struct pith_error *err)
 {
-	struct calibration_shape s = widest_shape(c->run->plan);
+	struct calibration_shape s = calibration_widest(c->run->plan);
 	size_t rows = c->batch_samples * c->text.length, q = s.head_count * s.head_dim;
 	size_t kv = s.kv_head_count * s.head_dim;
-	float *p = malloc(rows * batch_floats(&s) * sizeof(*p));
+	float *p = malloc(rows * calibration_batch_floats(&s) * sizeof(*p));
 	if (!p)
 		return no_memory(err);
 	c->normed = p;
@@ -293,7 +225,7 @@ static struct quant_job make_job(const struct calibration *c, const struct recip
 
 static pith_status load_block(struct calibration *c, size_t block, struct pith_error *err)
 {
-	set_shape(c->run->plan, block, &c->shape);
+	calibration_shape_of(c->run->plan, block, &c->shape);
 	for (size_t r = 0; r < ROLE_COUNT; r++) {
 		char name[96];
 		snprintf(name, sizeof(name), "model.layers.%zu.%s.weight", block, role_names[r]);
@@ -490,7 +422,7 @@ static pith_status gather_tied_head(struct calibration *c, const float *table,
 static pith_status compress_embedding(struct calibration *c, const struct recipe_step *step,
                                       float *table, struct pith_error *err)
 {
-	bool tied = plan_u64(c->run->plan, "head_tied") != 0;
+	bool tied = import_plan_u64(c->run->plan, "head_tied") != 0;
 	struct calibration_stats *stats;
 	if (c->run->begin)
 		c->run->begin(c->run->ctx, step);
@@ -587,10 +519,9 @@ static pith_status open_journal(struct calibration *c, uint64_t *stages, struct 
 
 static pith_status calibrate(struct calibration *c, struct pith_error *err)
 {
-	const struct convert_options *o = c->run->options;
 	PITH_TRY(read_text(c, err));
-	set_shape(c->run->plan, 0, &c->shape);
-	uint64_t limit = o->memory > 0 ? o->memory : DEFAULT_STREAM_MEMORY;
+	calibration_shape_of(c->run->plan, 0, &c->shape);
+	uint64_t limit = calibration_stream_limit(c->run);
 	PITH_TRY(calibration_stream_new(c->tokens, c->shape.hidden, limit, c->run->target, &c->x, err));
 	if (recipe_folds(c->run->recipe))
 		PITH_TRY(calibration_stream_new(c->tokens, c->shape.hidden, limit, c->run->target,
@@ -629,36 +560,4 @@ pith_status calibrate_model(const struct calibration_run *run, struct calibratio
 	calibration_stream_free(&c.reference);
 	calibration_text_free(&c.text);
 	return status;
-}
-
-/* ---- memory ---- */
-
-static uint64_t block_memory(const struct calibration_shape *s)
-{
-	uint64_t d = s->hidden, q = s->head_count * s->head_dim, kv = s->kv_head_count * s->head_dim;
-	return 4 * (2 * d * q + 2 * d * kv + 3 * d * s->ffn + 2 * d);
-}
-
-/* The largest solve: factor in f64, its f32 copy, statistics, and the weight with its copy and pieces. */
-static uint64_t solve_memory(uint64_t m, uint64_t n)
-{
-	return 12 * n * n + calibration_stats_nbytes(n) + 4 * m * n + 3 * m * n +
-	       12 * (uint64_t)QUANT_PIECE_ELEMENTS;
-}
-
-uint64_t calibrate_memory(const struct calibration_run *run, uint64_t *spilled)
-{
-	struct calibration_shape s = widest_shape(run->plan);
-	uint64_t length = sample_length(run), tokens = length * sample_count(run);
-	uint64_t rows = length < BATCH_TOKENS ? BATCH_TOKENS : length;
-	uint64_t streams = recipe_folds(run->recipe) ? 2 : 1;
-	uint64_t one = 4 * tokens * s.hidden;
-	uint64_t limit = run->options->memory > 0 ? run->options->memory : DEFAULT_STREAM_MEMORY;
-	uint64_t vocab = plan_u64(run->plan, "vocab_size");
-	uint64_t down = solve_memory(s.hidden, s.ffn), up = solve_memory(s.ffn, s.hidden);
-	uint64_t inside = block_memory(&s) + (down > up ? down : up);
-	uint64_t table = 4 * vocab * s.hidden + solve_memory(vocab, s.hidden);
-	*spilled = one > limit ? streams * one : 0;
-	return (inside > table ? inside : table) + streams * one - *spilled +
-	       4 * rows * batch_floats(&s);
 }

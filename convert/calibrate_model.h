@@ -46,4 +46,7 @@ pith_status calibrate_model(const struct calibration_run *run, struct calibratio
 /* Most memory needed, in bytes; *spilled: of that on disk. */
 uint64_t calibrate_memory(const struct calibration_run *run, uint64_t *spilled);
 
+/* Seconds of forward passes, statistics and factorizations, from the speed of a sample product. */
+double calibrate_seconds(const struct calibration_run *run);
+
 #endif

@@ -448,6 +448,7 @@ static pith_status estimate(struct conversion *c, struct pith_error *err)
 	if (c->options->calib) {
 		struct calibration_run run = calibration_of(c, NULL);
 		c->result->memory_nbytes = calibrate_memory(&run, &c->result->spilled_nbytes);
+		c->result->seconds += calibrate_seconds(&run);
 	}
 	return PITH_OK;
 }
