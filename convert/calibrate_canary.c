@@ -25,12 +25,14 @@ pith_status canary_of_terms(const struct pith_packed_term *terms, size_t term_co
 	w->tiles = pith_round_up(m, PITH_TILE_ROWS) / PITH_TILE_ROWS;
 	w->tile_work = 1;
 	w->term_count = term_count;
-	w->permute = (const uint8_t *)permute; /* little-endian hosts only, as all of convert */
+	w->transform_count = permute != NULL;
+	w->transforms[0] = (struct pith_transform){.kind = PITH_TRANSFORM_PERMUTE, .n = n};
+	w->transforms[0].plane.data = (const uint8_t *)permute; /* convert is for little-endian hosts */
 	pith_status status = PITH_OK;
 	for (size_t i = 0; i < term_count && status == PITH_OK; i++) {
 		status = pith_packed_bind(&terms[i], m, n, &w->terms[i], err);
 		const struct pith_term *t = &w->terms[i];
-		w->integer = w->integer || (status == PITH_OK && t->kind->integer);
+		w->integer = w->integer || (status == PITH_OK && t->kind->integer(t->param));
 	}
 	if (status == PITH_OK)
 		status = pith_linear_canary(w, seed, first, last, err);

@@ -77,9 +77,9 @@ enum pith_kind {
 	PITH_KIND_TERNARY = 4,
 	PITH_KIND_SPARSE = 5,
 	PITH_KIND_COLUMNS = 6,
-	PITH_KIND_LOWRANK = 7 /* reserved */
+	PITH_KIND_LOWRANK = 7
 };
-enum pith_transform_kind { PITH_TRANSFORM_PERMUTE = 1 };
+enum pith_transform_kind { PITH_TRANSFORM_PERMUTE = 1, PITH_TRANSFORM_SCALE = 2 };
 #define PITH_KIND_EXPERIMENTAL 0x80000000u
 
 enum pith_dtype {

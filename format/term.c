@@ -12,6 +12,7 @@
 #include "term_codebook.h"
 #include "term_columns.h"
 #include "term_dense.h"
+#include "term_lowrank.h"
 #include "term_sparse.h"
 #include "term_ternary.h"
 
@@ -40,10 +41,12 @@ const struct pith_term_kind pith_term_kinds[] = {
 	  pith_codebook_verify, pith_codebook_unpack_rows },
 	{ PITH_KIND_TERNARY, "ternary", always_integer, pith_ternary_check, pith_ternary_verify,
 	  pith_ternary_unpack_rows },
-	{ PITH_KIND_SPARSE, "sparse", never_integer, pith_sparse_check, pith_sparse_verify,
+	{ PITH_KIND_SPARSE, "sparse", pith_sparse_is_integer, pith_sparse_check, pith_sparse_verify,
 	  pith_sparse_unpack_rows },
 	{ PITH_KIND_COLUMNS, "columns", never_integer, pith_columns_check, pith_columns_verify,
 	  pith_columns_unpack_rows },
+	{ PITH_KIND_LOWRANK, "lowrank", never_integer, pith_lowrank_check, pith_lowrank_verify,
+	  pith_lowrank_unpack_rows },
 	{ 0, NULL, NULL, NULL, NULL, NULL },
 };
 
@@ -60,9 +63,6 @@ const char *pith_kind_name(uint32_t id)
 	const struct pith_term_kind *kind = pith_term_kind_find(id);
 	if (kind != NULL)
 		return kind->name;
-	switch (id) {
-	case PITH_KIND_LOWRANK: return "lowrank (reserved)";
-	}
 	return id >= PITH_KIND_EXPERIMENTAL ? "experimental" : "unknown";
 }
 

@@ -68,13 +68,28 @@ struct pith_ternary { /* spec/terms/ternary.md */
 #define PITH_TERNARY_LINE_COLUMNS 20u
 
 struct pith_sparse { /* spec/terms/sparse.md */
-	const uint8_t *offsets; /* [tiles * blocks + 1] u32 */
-	const uint8_t *index;   /* [value_count] u16: column in block * 16 + row in tile */
-	const uint8_t *values;  /* [value_count] f16 */
+	const uint8_t *offsets; /* lists: [tiles * blocks + 1] u32; bitmask: [tiles + 1]; n:m: NULL */
+	const uint8_t *index;   /* [value_count] u16: column in block * 16 + row in tile; lists only */
+	const uint8_t *values;  /* [value_count] f16, or with 'bits' sections of 64 codes */
 	size_t value_count;
-	size_t blocks; /* of 4096 columns */
+	size_t blocks; /* of 4096 columns, of 32 for masks */
+	/* forms 2 and 3; masks is NULL in form 1 */
+	const uint8_t *masks;  /* [tiles][blocks][8] u64 */
+	const uint8_t *scales; /* [tiles][groups][16] f16, or NULL */
+	const uint8_t *zeros;  /* [tiles][groups][16] u8, or NULL */
+	uint32_t bits;         /* 0: f16 values */
+	uint32_t zero_mode;
+	size_t group_size; /* columns; the whole row is given as 32 * blocks */
+	size_t groups;     /* per row */
+	size_t tile_values; /* n:m: of a whole tile */
 };
 #define PITH_SPARSE_BLOCK_COLUMNS 4096u
+
+/* Forms 2 and 3: the number of the first value of a tile. */
+static inline size_t pith_sparse_first(const struct pith_sparse *s, size_t tile)
+{
+	return s->offsets != NULL ? load_le32(s->offsets + 4 * tile) : tile * s->tile_values;
+}
 
 struct pith_columns { /* spec/terms/columns.md */
 	const uint8_t *index;  /* [column_count] u32 */
@@ -82,6 +97,14 @@ struct pith_columns { /* spec/terms/columns.md */
 	size_t column_count;
 	uint32_t dtype;
 };
+
+struct pith_lowrank { /* spec/terms/lowrank.md */
+	const uint8_t *v; /* [rank, n] f16 or bf16, row-major */
+	const uint8_t *u; /* [tiles][rank][16] f16 or bf16 */
+	size_t rank;
+	uint32_t dtype;
+};
+#define PITH_LOWRANK_MAX_RANK 1024u
 
 struct pith_term_kind;
 
@@ -104,6 +127,7 @@ struct pith_term {
 		struct pith_ternary ternary;
 		struct pith_sparse sparse;
 		struct pith_columns columns;
+		struct pith_lowrank lowrank;
 	} u;
 };
 
@@ -174,18 +198,17 @@ pith_status pith_term_bind(struct pith_term *t, uint32_t kind, struct pith_error
 /* Every rule about the bytes of a bound term: padding of its planes, then kind->verify. */
 pith_status pith_term_verify(const struct pith_term *t, struct pith_error *err);
 
-/* A bound permute transform (spec/transforms/permute.md): x'[j] = x[index[j]]. */
+/* A bound transform (spec/transforms/): x' from x.  Its kind is one of the table in transform.c. */
 struct pith_transform {
 	uint32_t kind;
 	size_t n;
-	const uint8_t *index; /* [n] u32, every one below n (checked when bound) */
-	struct pith_plane plane;
+	struct pith_plane plane; /* [n] u32 (permute: each below n) or f32 (scale) */
 	/* for error messages only: offset of the XFRM entry, the weight's name or NULL */
 	uint64_t off;
 	const char *weight_name;
 	size_t weight_name_nbytes;
 };
-/* pith_fail() with "weight NAME: transform permute: " in front of the message. */
+/* pith_fail() with "weight NAME: transform KIND: " in front of the message. */
 pith_status pith_transform_fail(const struct pith_transform *t, struct pith_error *err,
                                 pith_status status, uint64_t off, const char *rule,
                                 const char *fmt, ...)
@@ -193,12 +216,16 @@ pith_status pith_transform_fail(const struct pith_transform *t, struct pith_erro
     __attribute__((format(printf, 6, 7)))
 #endif
     ;
-/* "permute", "scale (reserved)", "experimental", "unknown".  Static string. */
+/* "permute", "shift (reserved)", "experimental", "unknown".  Static string. */
 const char *pith_transform_name(uint32_t id);
-/* Prove a permute: plane set, n set; fills index.  Passes over the index. */
-pith_status pith_permute_check(struct pith_transform *t, struct pith_error *err);
-/* permute.2 (every number once) and the plane's padding.  Allocates n bits: PITH_E_MEMORY. */
-pith_status pith_permute_verify(const struct pith_transform *t, struct pith_error *err);
+/* Prove a transform whose kind, n and plane are set.  PITH_E_UNSUPPORTED names an unknown kind. */
+pith_status pith_transform_bind(struct pith_transform *t, struct pith_error *err);
+/* Rules about values and the plane's padding.  May allocate n bits: PITH_E_MEMORY. */
+pith_status pith_transform_verify(const struct pith_transform *t, struct pith_error *err);
+/* x: [n] -> x' in y: [n]; y is not x. */
+void pith_transform_apply(const struct pith_transform *t, const float *x, float *y);
+/* A row of the terms' sum -> that row of the weight, in place; scratch: [n]. */
+void pith_transform_undo(const struct pith_transform *t, float *row, float *scratch);
 
 /* ---- packing: from plain arrays to planes; used by convert and tests ---- */
 
@@ -287,6 +314,38 @@ struct pith_sparse_source_entry {
 };
 pith_status pith_sparse_pack(const struct pith_sparse_source_entry *entries, size_t count, size_t m,
                              size_t n, struct pith_packed_term *out, struct pith_error *err);
+
+/* What a bitmask is made of, in plain row-major arrays; values and codes count where present is not 0. */
+struct pith_sparse_mask_source {
+	const uint8_t *present; /* [m, n] 0 or 1, at least one 1 */
+	uint32_t pattern_count, pattern_columns; /* n:m, which 'present' keeps to; or 0, 0 */
+	uint32_t bits;          /* 0: f16 values */
+	const float *values;    /* [m, n], rounded to f16 (bits 0) */
+	const uint8_t *codes;   /* [m, n], each < 2^bits */
+	size_t group_size;      /* 0: row */
+	uint32_t zero_mode;     /* 0 or 1 */
+	const uint16_t *scales; /* [m, groups] f16 bits */
+	const uint8_t *zeros;   /* [m, groups] (zero_mode 1) */
+};
+pith_status pith_sparse_mask_pack(const struct pith_sparse_mask_source *s, size_t m, size_t n,
+                                  struct pith_packed_term *out, struct pith_error *err);
+
+/* Content size of the planes of forms 2 and 3; used by check, pack and size estimates. */
+struct pith_sparse_mask_sizes {
+	uint64_t groups, blocks;
+	uint64_t masks, offsets, values, scales, zeros; /* bytes, unpadded; 0: no such plane */
+};
+/* false when a product does not fit or a parameter is out of range.  form: 2 or 3. */
+bool pith_sparse_mask_sizes(uint32_t form, uint64_t value_count, uint32_t bits, uint64_t group_size,
+                            uint32_t zero_mode, uint64_t m, uint64_t n,
+                            struct pith_sparse_mask_sizes *out);
+
+/* u: [m, rank], v: [rank, n] f32, rounded to dtype (f16, bf16). */
+pith_status pith_lowrank_pack(const float *u, const float *v, size_t rank, size_t m, size_t n,
+                              uint32_t dtype, struct pith_packed_term *out, struct pith_error *err);
+/* Content sizes of the planes; false when they do not fit or the rank is out of range. */
+bool pith_lowrank_sizes(uint64_t rank, uint64_t m, uint64_t n, uint64_t *u_nbytes,
+                        uint64_t *v_nbytes);
 
 /* index: [c] ascending columns; values: [m, c] f32, rounded to dtype (f16, bf16). */
 pith_status pith_columns_pack(const uint32_t *index, const float *values, size_t c, size_t m,

@@ -1,6 +1,7 @@
 /*
- * Sparse terms: tiled lists, one per row tile and block of 4096 columns, so that an
- * index stays inside its tile and block by construction.  Spec: spec/terms/sparse.md.
+ * Sparse terms, and their form 1: tiled lists, one per row tile and block of 4096 columns, so
+ * that an index stays inside its tile and block by construction.  Bitmasks are in
+ * term_sparse_mask.c.  Spec: spec/terms/sparse.md.
  *
  * A reader trusts the offsets (checked when bound) but not the positions: a row or
  * column beyond the matrix is skipped here, and found by verification.
@@ -9,27 +10,33 @@
  */
 #include "term_sparse.h"
 
+#include "term_sparse_mask.h"
+
 #include <assert.h>
 #include <stdlib.h>
-
-enum { FORM_TILED_LISTS = 1 };
 
 static size_t column_blocks(size_t n)
 {
 	return n / PITH_SPARSE_BLOCK_COLUMNS + (n % PITH_SPARSE_BLOCK_COLUMNS != 0);
 }
 
-static pith_status check_offsets(const struct pith_term *t, size_t lists, struct pith_error *err)
+bool pith_sparse_is_integer(const uint32_t *param)
+{
+	return param[0] != PITH_SPARSE_LISTS && param[2] != 0;
+}
+
+pith_status pith_sparse_check_offsets(const struct pith_term *t, uint32_t plane, size_t count,
+                                      struct pith_error *err)
 {
 	const struct pith_sparse *s = &t->u.sparse;
 	uint32_t last = 0;
 	// spec sparse.2: "offsets[0] is 0, offsets ascend (equal allowed), the last is value_count."
-	for (size_t l = 0; l <= lists; l++) {
+	for (size_t l = 0; l <= count; l++) {
 		uint32_t offset = load_le32(s->offsets + 4 * l);
 		bool wrong = offset < last || (l == 0 && offset != 0) ||
-		             (l == lists && offset != s->value_count);
+		             (l == count && offset != s->value_count);
 		if (wrong)
-			return pith_term_fail(t, err, PITH_E_CORRUPT, t->plane[0].off + 4 * l,
+			return pith_term_fail(t, err, PITH_E_CORRUPT, t->plane[plane].off + 4 * l,
 			                      "sparse.2", "offset %zu is %u, the one before %u, "
 			                      "values %zu", l, offset, last, s->value_count);
 		last = offset;
@@ -42,14 +49,17 @@ pith_status pith_sparse_check(struct pith_term *t, struct pith_error *err)
 	struct pith_sparse *s = &t->u.sparse;
 	uint64_t count = t->param[1];
 	size_t lists;
-	// spec sparse.1: "form is 1; value_count is not 0."
-	if (t->param[0] != FORM_TILED_LISTS)
+	memset(s, 0, sizeof(*s));
+	// spec sparse.1: "form is 1, 2 or 3; value_count is not 0."
+	if (t->param[0] < PITH_SPARSE_LISTS || t->param[0] > PITH_SPARSE_PATTERN)
 		return pith_term_fail(t, err, PITH_E_UNSUPPORTED, t->off, "sparse.1",
 		                      "form %u: needs a newer reader", t->param[0]);
-	PITH_TRY(pith_term_expect_counts(t, 3, 2, err));
 	if (count == 0)
 		return pith_term_fail(t, err, PITH_E_CORRUPT, t->off, "sparse.1",
 		                      "value_count is 0");
+	if (t->param[0] != PITH_SPARSE_LISTS)
+		return pith_sparse_mask_check(t, err);
+	PITH_TRY(pith_term_expect_counts(t, 3, 2, err));
 	s->blocks = column_blocks(t->n);
 	if (!pith_mul_size(t->tiles, s->blocks, &lists) || lists > SIZE_MAX / 8)
 		return pith_term_fail(t, err, PITH_E_CORRUPT, t->off, "container.14",
@@ -64,12 +74,14 @@ pith_status pith_sparse_check(struct pith_term *t, struct pith_error *err)
 	s->index = t->plane[1].data;
 	s->values = t->plane[2].data;
 	s->value_count = (size_t)count;
-	return check_offsets(t, lists, err);
+	return pith_sparse_check_offsets(t, 0, lists, err);
 }
 
 pith_status pith_sparse_verify(const struct pith_term *t, struct pith_error *err)
 {
 	const struct pith_sparse *s = &t->u.sparse;
+	if (s->masks != NULL)
+		return pith_sparse_mask_verify(t, err);
 	for (size_t l = 0; l < t->tiles * s->blocks; l++) {
 		size_t first_row = l / s->blocks * PITH_TILE_ROWS;
 		size_t first_column = l % s->blocks * PITH_SPARSE_BLOCK_COLUMNS;
@@ -121,6 +133,10 @@ void pith_sparse_unpack_rows(const struct pith_term *t, size_t row, size_t count
 {
 	const struct pith_sparse *s = &t->u.sparse;
 	assert(row + count <= t->m);
+	if (s->masks != NULL) {
+		pith_sparse_mask_unpack_rows(t, row, count, out);
+		return;
+	}
 	for (size_t i = 0; i < count * t->n; i++)
 		out[i] = 0;
 	if (count == 0)
@@ -213,7 +229,7 @@ pith_status pith_sparse_pack(const struct pith_sparse_source_entry *entries, siz
 		status = pack_lists(keyed, count, lists, out, err);
 	free(keyed);
 	out->kind = PITH_KIND_SPARSE;
-	out->param[0] = FORM_TILED_LISTS;
+	out->param[0] = PITH_SPARSE_LISTS;
 	out->param[1] = (uint32_t)count;
 	if (status != PITH_OK)
 		pith_packed_free(out);

@@ -10,6 +10,7 @@
 
 pith_status pith_sparse_check(struct pith_term *t, struct pith_error *err);
 pith_status pith_sparse_verify(const struct pith_term *t, struct pith_error *err);
+bool pith_sparse_is_integer(const uint32_t *param);
 void pith_sparse_unpack_rows(const struct pith_term *t, size_t row, size_t count, float *out);
 
 #endif

@@ -142,7 +142,7 @@ static pith_status verify_transform(struct worker *worker, const struct pith_wei
 	    PITH_OK)
 		PITH_TRY(verify_own_planes(worker, weight, e.first_plane, e.plane_count, err));
 	PITH_TRY(pith_weight_transform(weight, i, &transform, err));
-	return pith_permute_verify(&transform, err);
+	return pith_transform_verify(&transform, err);
 }
 
 static pith_status verify_term(struct worker *worker, const struct pith_weight *weight, size_t i,

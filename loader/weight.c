@@ -8,7 +8,7 @@
 #include "file.h"
 
 #include "checksum.h"
-#include "term.h"
+#include "transform.h"
 
 /* ---- the entry ---- */
 
@@ -226,6 +226,11 @@ static pith_status check_transform_kinds(const struct pith_weight *weight, struc
 			if (kind[k] == e.kind)
 				return pith_fail(err, PITH_E_CORRUPT, off, "weight.4",
 				                 "a weight has two transforms of kind %u", e.kind);
+		// spec weight.6: "Transforms stand in ascending order of their kinds."
+		if (i > 0 && kind[i - 1] > e.kind)
+			return pith_fail(err, PITH_E_CORRUPT, off, "weight.6",
+			                 "a transform of kind %u behind one of kind %u", e.kind,
+			                 kind[i - 1]);
 	}
 	return PITH_OK;
 }
@@ -271,11 +276,8 @@ pith_status pith_weight_transform(const struct pith_weight *weight, size_t i,
 	transform->n = weight->n;
 	transform->weight_name = weight->name;
 	transform->weight_name_nbytes = weight->name_nbytes;
-	if (e.kind != PITH_TRANSFORM_PERMUTE)
-		return pith_transform_fail(transform, err,
-		                           e.kind == 0 ? PITH_E_CORRUPT : PITH_E_UNSUPPORTED,
-		                           transform->off, "weight.1",
-		                           "kind %u: needs a newer reader", e.kind);
+	if (pith_transform_kind_find(e.kind) == NULL)
+		return pith_transform_bind(transform, err);
 	if (e.plane_count != 1)
 		return pith_transform_fail(transform, err, PITH_E_CORRUPT, transform->off,
 		                           "weight.5", "%u planes instead of 1", e.plane_count);
@@ -285,7 +287,7 @@ pith_status pith_weight_transform(const struct pith_weight *weight, size_t i,
 			                           "weight.3", "unused parameter %u is %u", k,
 			                           e.param[k]);
 	PITH_TRY(bind_plane(weight->file, e.first_plane, &transform->plane, err));
-	return pith_permute_check(transform, err);
+	return pith_transform_bind(transform, err);
 }
 
 pith_status pith_weight_term_info(const struct pith_weight *weight, size_t i,
@@ -388,16 +390,6 @@ pith_status pith_weight_verify(const struct pith_weight *weight, struct pith_err
 
 /* ---- unpacking ---- */
 
-/* W'[i] -> W[i]: W[i][index[j]] = W'[i][j].  A column that no index names stays 0. */
-static void undo_permute(const struct pith_transform *transform, float *row, float *scratch)
-{
-	memcpy(scratch, row, transform->n * sizeof(*row));
-	for (size_t j = 0; j < transform->n; j++)
-		row[j] = 0;
-	for (size_t j = 0; j < transform->n; j++)
-		row[load_le32(transform->index + 4 * j)] = scratch[j];
-}
-
 static pith_status add_term(const struct pith_weight *weight, size_t i, size_t row, size_t count,
                             float *out, float *scratch, struct pith_error *err)
 {
@@ -428,7 +420,7 @@ pith_status pith_weight_unpack_rows(const struct pith_weight *weight, size_t row
 		struct pith_transform transform;
 		PITH_TRY(pith_weight_transform(weight, i, &transform, err));
 		for (size_t r = 0; r < count; r++)
-			undo_permute(&transform, out + r * weight->n, scratch);
+			pith_transform_undo(&transform, out + r * weight->n, scratch);
 	}
 	return PITH_OK;
 }

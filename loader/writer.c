@@ -363,7 +363,7 @@ static pith_status check_weight(const struct pith_writer *w,
 		.rank = weight->rank,
 		.term_count = (uint32_t)weight->term_count,
 		.dim = { 1, 1, 1, 1 },
-		.transform_count = weight->permute != NULL,
+		.transform_count = (uint32_t)(weight->permute != NULL) + (weight->scale != NULL),
 		.activation = weight->activation,
 		.source_dtype = weight->source_dtype,
 	};
@@ -414,12 +414,18 @@ static pith_status write_term(struct pith_writer *w, const struct pith_packed_te
 	return PITH_OK;
 }
 
-static pith_status check_permute(const struct pith_writer_weight *weight,
-                                 const struct pith_packed_plane *plane, uint64_t n,
-                                 struct pith_error *err)
+/* A transform of 'n' numbers of 4 bytes. */
+struct written_transform {
+	uint32_t kind, role, dtype;
+	const void *numbers; /* [n] u32 or f32 */
+};
+
+static pith_status check_transform(const struct pith_writer_weight *weight, uint32_t kind,
+                                   const struct pith_packed_plane *plane, uint64_t n,
+                                   struct pith_error *err)
 {
 	struct pith_transform t = {
-		.kind = PITH_TRANSFORM_PERMUTE,
+		.kind = kind,
 		.n = (size_t)n,
 		.plane = { .data = plane->data, .nbytes = plane->nbytes, .role = plane->role,
 		           .layout = plane->layout, .dtype = plane->dtype },
@@ -427,33 +433,53 @@ static pith_status check_permute(const struct pith_writer_weight *weight,
 		.weight_name = weight->name,
 		.weight_name_nbytes = strlen(weight->name),
 	};
-	pith_status status = pith_permute_check(&t, err);
+	pith_status status = pith_transform_bind(&t, err);
 	if (status == PITH_OK)
-		status = pith_permute_verify(&t, err);
+		status = pith_transform_verify(&t, err);
 	return as_argument(status, err);
 }
 
-static pith_status write_permute(struct pith_writer *w, const struct pith_writer_weight *weight,
-                                 uint64_t n, struct pith_error *err)
+static pith_status write_transform(struct pith_writer *w, const struct pith_writer_weight *weight,
+                                   const struct written_transform *t, uint64_t n,
+                                   struct pith_error *err)
 {
 	struct pith_packed_term packed = { 0 };
 	struct pith_transform_entry e = {
-		.kind = PITH_TRANSFORM_PERMUTE,
+		.kind = t->kind,
 		.first_plane = (uint32_t)(w->plan.nbytes / PITH_PLAN_NBYTES),
 		.plane_count = 1,
 	};
 	uint8_t *at;
-	PITH_TRY(pith_packed_add(&packed, PITH_ROLE_INDEX, PITH_LAYOUT_LIST, PITH_DTYPE_U32, 4 * n,
-	                         err));
-	for (size_t j = 0; j < n; j++)
-		store_le32(packed.plane[0].data + 4 * j, weight->permute[j]);
-	pith_status status = check_permute(weight, &packed.plane[0], n, err);
+	PITH_TRY(pith_packed_add(&packed, t->role, PITH_LAYOUT_LIST, t->dtype, 4 * n, err));
+	for (size_t j = 0; j < n; j++) {
+		uint32_t number;
+		memcpy(&number, (const uint8_t *)t->numbers + 4 * j, sizeof(number));
+		store_le32(packed.plane[0].data + 4 * j, number);
+	}
+	pith_status status = check_transform(weight, t->kind, &packed.plane[0], n, err);
 	if (status == PITH_OK)
 		status = write_plane(w, &packed.plane[0], err);
 	pith_packed_free(&packed);
 	PITH_TRY(status);
 	PITH_TRY(pith_buffer_grow(&w->xfrm, PITH_XFRM_NBYTES, &at, err));
 	pith_transform_entry_encode(&e, at);
+	return PITH_OK;
+}
+
+/* In ascending order of kinds (weight.6). */
+static pith_status write_transforms(struct pith_writer *w, const struct pith_writer_weight *weight,
+                                    const struct pith_weight_entry *e, struct pith_error *err)
+{
+	const struct written_transform permute = { PITH_TRANSFORM_PERMUTE, PITH_ROLE_INDEX,
+		                                   PITH_DTYPE_U32, weight->permute };
+	const struct written_transform scale = { PITH_TRANSFORM_SCALE, PITH_ROLE_SCALES,
+		                                 PITH_DTYPE_F32, weight->scale };
+	uint64_t m, n;
+	pith_weight_entry_shape(e, &m, &n);
+	if (weight->permute != NULL)
+		PITH_TRY(write_transform(w, weight, &permute, n, err));
+	if (weight->scale != NULL)
+		PITH_TRY(write_transform(w, weight, &scale, n, err));
 	return PITH_OK;
 }
 
@@ -468,11 +494,7 @@ pith_status pith_writer_weight(struct pith_writer *w, const struct pith_writer_w
 	PITH_TRY(reserve_slot(w, err));
 	e.first_term = (uint32_t)(w->term.nbytes / PITH_TERM_NBYTES);
 	e.first_transform = (uint32_t)(w->xfrm.nbytes / PITH_XFRM_NBYTES);
-	if (weight->permute != NULL) {
-		uint64_t m, n;
-		pith_weight_entry_shape(&e, &m, &n);
-		PITH_TRY(write_permute(w, weight, n, err));
-	}
+	PITH_TRY(write_transforms(w, weight, &e, err));
 	for (size_t i = 0; i < weight->term_count; i++)
 		PITH_TRY(write_term(w, &weight->terms[i], err));
 	uint64_t off;

@@ -57,6 +57,7 @@ struct pith_writer_weight {
 	const struct pith_packed_term *terms;
 	size_t term_count;
 	const uint32_t *permute; /* [n] x'[j] = x[permute[j]], or NULL */
+	const float *scale;      /* [n] behind it, x'[j] = x[j] * scale[j], or NULL */
 };
 /* Append a weight: its planes go to the file now, the entry is kept.  Names are unique. */
 pith_status pith_writer_weight(struct pith_writer *w, const struct pith_writer_weight *weight,

@@ -77,20 +77,28 @@ static void quantize_input(struct pith_linear_runner *runner, struct pith_input 
 	input->quantized = true;
 }
 
-struct permute_task {
+void pith_linear_runner_layout(struct pith_linear_runner *runner, struct pith_arena *arena,
+                               size_t rows, size_t n, size_t h_count)
+{
+	pith_input_layout(&runner->transformed, arena, n != 0 ? rows : 0, n);
+	runner->h = pith_arena_take(arena, rows, MAX_JOBS * h_count, sizeof(float));
+}
+
+struct transform_task {
 	const struct pith_linear *linear;
 	const struct pith_input *from;
 	struct pith_input *to;
 };
 
-static void permute_rows(void *arg, size_t begin, size_t end)
+static void transform_rows(void *arg, size_t begin, size_t end)
 {
-	const struct permute_task *t = arg;
+	const struct transform_task *t = arg;
 	for (size_t r = begin; r < end; r++) {
 		const float *x = t->from->x + r * t->from->ldx;
 		float *y = t->to->x + r * t->to->ldx;
-		for (size_t j = 0; j < t->linear->n; j++)
-			y[j] = x[load_le32(t->linear->permute + 4 * j)];
+		/* in place from the second on: a permutation is the first (weight.6) */
+		for (size_t i = 0; i < t->linear->transform_count; i++)
+			pith_transform_apply(&t->linear->transforms[i], i == 0 ? x : y, y);
 	}
 }
 
@@ -98,21 +106,54 @@ static void permute_rows(void *arg, size_t begin, size_t end)
 
 struct product_task {
 	struct pith_act act;
+	float *h; /* V x' of the lowrank terms, behind each other: [k, ldh] each */
 	const struct pith_linear_job *jobs;
 	size_t job_count;
 };
+
+/* V of a lowrank term as a dense one; its product is h. */
+static struct pith_term lowrank_v(const struct pith_term *term)
+{
+	const struct pith_lowrank *l = &term->u.lowrank;
+	struct pith_term v = {.m = l->rank, .n = term->n};
+	v.tiles = pith_round_up(l->rank, PITH_TILE_ROWS) / PITH_TILE_ROWS;
+	v.u.dense = (struct pith_dense){l->v, l->dtype, 2};
+	return v;
+}
+
+static size_t lowrank_ldh(const struct pith_term *term)
+{
+	return pith_round_up(term->u.lowrank.rank, PITH_TILE_ROWS);
+}
+
+static void apply_terms(const struct product_task *p, const struct pith_linear_job *job, float *h,
+                        size_t begin, size_t end)
+{
+	const struct pith_linear *w = job->linear;
+	struct pith_act act = p->act;
+	for (size_t t = 0; t < w->term_count; t++) {
+		const struct pith_term *term = &w->terms[t];
+		if (term->kind->id == PITH_KIND_LOWRANK) {
+			act.h = h;
+			act.ldh = lowrank_ldh(term);
+			h += act.k * act.ldh;
+		}
+		w->kernels->apply[term->kind->id](term, &act, begin, end, t > 0, job->y, job->ldy);
+	}
+}
 
 /* Items are row tiles, those of the first job first. */
 static void multiply_tiles(void *arg, size_t begin, size_t end)
 {
 	const struct product_task *p = arg;
+	float *h = p->h;
 	for (size_t i = 0; i < p->job_count && end > 0; i++) {
 		const struct pith_linear_job *job = &p->jobs[i];
 		const struct pith_linear *w = job->linear;
 		size_t stop = end < w->tiles ? end : w->tiles;
-		for (size_t t = 0; t < w->term_count && begin < stop; t++)
-			w->kernels->apply[w->terms[t].kind->id](&w->terms[t], &p->act, begin, stop, t > 0,
-			                                        job->y, job->ldy);
+		if (begin < stop)
+			apply_terms(p, job, h, begin, stop);
+		h += p->act.k * w->h_count;
 		begin = begin > w->tiles ? begin - w->tiles : 0;
 		end = end > w->tiles ? end - w->tiles : 0;
 	}
@@ -124,15 +165,46 @@ static struct pith_act act_of(const struct pith_input *in)
 	                         .ldq = in->ldq, .scale = in->scale, .lds = in->lds, .sum = in->sum};
 }
 
-/* The input as 'linear' reads it: permuted and quantized where it asks for that. */
+struct lowrank_task {
+	const struct pith_kernels *kernels;
+	const struct pith_term *v;
+	const struct pith_act *act;
+	float *h;
+};
+
+static void multiply_v(void *arg, size_t begin, size_t end)
+{
+	const struct lowrank_task *t = arg;
+	t->kernels->apply[PITH_KIND_DENSE](t->v, t->act, begin, end, false, t->h,
+	                                   t->v->tiles * PITH_TILE_ROWS);
+}
+
+/* h = V x' for every lowrank term of the jobs. */
+static void multiply_lowrank(const struct pith_executor *executor, const struct product_task *p)
+{
+	float *h = p->h;
+	for (size_t i = 0; i < p->job_count; i++) {
+		const struct pith_linear *w = p->jobs[i].linear;
+		for (size_t t = 0; w->h_count > 0 && t < w->term_count; t++) {
+			if (w->terms[t].kind->id != PITH_KIND_LOWRANK)
+				continue;
+			struct pith_term v = lowrank_v(&w->terms[t]);
+			struct lowrank_task task = {w->kernels, &v, &p->act, h};
+			pith_parallel(executor, v.tiles, w->n * p->act.k, multiply_v, &task);
+			h += p->act.k * lowrank_ldh(&w->terms[t]);
+		}
+	}
+}
+
+/* The input as 'linear' reads it: transformed and quantized where it asks for that. */
 static struct pith_input *prepare(struct pith_linear_runner *runner, struct pith_input *input,
                                   const struct pith_linear *linear)
 {
-	if (linear->permute != NULL) {
-		struct permute_task task = {linear, input, &runner->permuted};
-		pith_input_begin(&runner->permuted, input->k, input->n);
-		pith_parallel(runner->executor, input->k, input->n, permute_rows, &task);
-		input = &runner->permuted;
+	if (linear->transform_count > 0) {
+		struct transform_task task = {linear, input, &runner->transformed};
+		pith_input_begin(&runner->transformed, input->k, input->n);
+		pith_parallel(runner->executor, input->k, input->n, transform_rows, &task);
+		input = &runner->transformed;
 	}
 	if (linear->integer)
 		quantize_input(runner, input);
@@ -143,8 +215,10 @@ static struct pith_input *prepare(struct pith_linear_runner *runner, struct pith
 static void multiply(struct pith_linear_runner *runner, const struct pith_input *in,
                      const struct pith_linear_job *jobs, size_t count)
 {
-	struct product_task task = {.act = act_of(in), .jobs = jobs, .job_count = count};
+	struct product_task task = {
+	    .act = act_of(in), .h = runner->h, .jobs = jobs, .job_count = count};
 	size_t tiles = 0, work = 0;
+	multiply_lowrank(runner->executor, &task);
 	for (size_t i = 0; i < count; i++) {
 		tiles += jobs[i].linear->tiles;
 		work = jobs[i].linear->tile_work > work ? jobs[i].linear->tile_work : work;
@@ -174,26 +248,23 @@ void pith_linear_run_tile(struct pith_linear_runner *runner, struct pith_input *
 {
 	struct pith_linear_job job = {linear, y, linear->tiles * PITH_TILE_ROWS};
 	const struct pith_input *prepared = prepare(runner, input, linear);
-	struct product_task task = {.act = act_of(prepared), .jobs = &job, .job_count = 1};
+	struct product_task task = {
+	    .act = act_of(prepared), .h = runner->h, .jobs = &job, .job_count = 1};
+	multiply_lowrank(NULL, &task);
 	multiply_tiles(&task, tile, tile + 1);
 }
 
 void pith_linear_row(const struct pith_linear *linear, size_t row, float *out, float *scratch)
 {
 	size_t n = linear->n;
-	float *sum = linear->permute != NULL ? scratch : out;
-	float *part = linear->permute != NULL ? out : scratch;
 	for (size_t t = 0; t < linear->term_count; t++) {
 		const struct pith_term *term = &linear->terms[t];
-		term->kind->unpack_rows(term, row, 1, t == 0 ? sum : part);
+		term->kind->unpack_rows(term, row, 1, t == 0 ? out : scratch);
 		if (t > 0)
-			linear->kernels->add(sum, part, n);
+			linear->kernels->add(out, scratch, n);
 	}
-	if (linear->permute == NULL)
-		return;
-	// spec permute: "W[i][index[j]] = W'[i][j]"
-	for (size_t j = 0; j < n; j++)
-		out[load_le32(linear->permute + 4 * j)] = sum[j];
+	for (size_t i = linear->transform_count; i-- > 0;)
+		pith_transform_undo(&linear->transforms[i], out, scratch);
 }
 
 /* ---- binding ---- */
@@ -214,18 +285,14 @@ static pith_status bind_terms(struct pith_linear *w, struct pith_error *err)
 			return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, "weight.1",
 			                 "no kernel for kind %s", term->kind->name);
 		w->integer = w->integer || term->kind->integer(term->param);
+		w->h_count += term->kind->id == PITH_KIND_LOWRANK ? lowrank_ldh(term) : 0;
 		for (size_t p = 0; p < term->plane_count; p++)
 			w->nbytes += term->plane[p].nbytes;
 	}
+	w->transform_count = weight->transform_count;
 	for (size_t i = 0; i < weight->transform_count; i++) {
-		struct pith_transform transform;
-		PITH_TRY(pith_weight_transform(weight, i, &transform, err));
-		// spec weight.4: "Each transform kind occurs at most once in a weight."
-		if (transform.kind != PITH_TRANSFORM_PERMUTE || w->permute != NULL)
-			return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, "weight.4",
-			                 "transform kind %u cannot be run", transform.kind);
-		w->permute = transform.index;
-		w->nbytes += transform.plane.nbytes;
+		PITH_TRY(pith_weight_transform(weight, i, &w->transforms[i], err));
+		w->nbytes += w->transforms[i].plane.nbytes;
 	}
 	w->tile_work = estimate_tile_work(w);
 	return PITH_OK;
@@ -280,8 +347,9 @@ pith_status pith_workspace_new(struct pith_workspace *ws, const struct pith_line
 	struct pith_arena arena = {0};
 	for (int pass = 0; pass < 2; pass++) {
 		pith_input_layout(&ws->input, &arena, rows, linear->n);
-		pith_input_layout(&ws->runner.permuted, &arena, linear->permute != NULL ? rows : 0,
-		                  linear->n);
+		pith_linear_runner_layout(&ws->runner, &arena, rows,
+		                          linear->transform_count > 0 ? linear->n : 0,
+		                          linear->h_count);
 		ws->y = pith_arena_take(&arena, rows, linear->tiles * PITH_TILE_ROWS, sizeof(float));
 		if (pass == 0) {
 			ws->memory = arena.overflow ? NULL : calloc(1, arena.used + PITH_ARENA_ALIGN);

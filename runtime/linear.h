@@ -1,5 +1,5 @@
 /*
- * A weight bound for computing: its terms, its permutation and the kernels.
+ * A weight bound for computing: its terms, its transforms and the kernels.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -16,9 +16,11 @@ struct pith_linear {
 	const struct pith_kernels *kernels;
 	struct pith_weight weight; /* the entry it was bound from */
 	size_t m, n, tiles;
-	const uint8_t *permute; /* [n] u32: x'[j] = x[permute[j]]; NULL: none */
+	struct pith_transform transforms[PITH_MAX_TRANSFORMS]; /* in file order */
+	size_t transform_count;
 	bool integer;           /* a term reads x' as int8 */
 	uint64_t nbytes;        /* of all planes */
+	size_t h_count;         /* floats of h per token, all lowrank terms */
 	size_t tile_work;       /* rough nanoseconds of one row tile and one token */
 	size_t term_count;
 	struct pith_term terms[]; /* in file order */
@@ -42,11 +44,12 @@ void pith_input_layout(struct pith_input *input, struct pith_arena *arena, size_
 /* Start to fill x with k rows of n columns: clears what a wider input left behind. */
 void pith_input_begin(struct pith_input *input, size_t k, size_t n);
 
-/* What runs linears: an executor, room for a permuted input, and the fault flag of a step. */
+/* What runs linears: an executor, room for a transformed input, and the fault flag of a step. */
 struct pith_linear_runner {
 	const struct pith_kernels *kernels;
 	const struct pith_executor *executor;
-	struct pith_input permuted;
+	struct pith_input transformed;
+	float *h; /* [rows, 4 * h_count]: V x' of the lowrank terms of up to 4 jobs */
 	atomic_bool not_finite; /* an input of an integer term was not finite */
 };
 
@@ -63,6 +66,13 @@ struct pith_linear_job {
  */
 void pith_linear_run(struct pith_linear_runner *runner, struct pith_input *input,
                      const struct pith_linear_job *jobs, size_t count);
+
+/*
+ * Take the runner's room from the arena: 'n' columns of transformed input (0: no weight has a
+ * transform) and h_count floats for the lowrank terms of a weight.
+ */
+void pith_linear_runner_layout(struct pith_linear_runner *runner, struct pith_arena *arena,
+                               size_t rows, size_t n, size_t h_count);
 
 /* One row tile of one weight, on the calling thread; y: [1, 16 * tiles]. */
 void pith_linear_run_tile(struct pith_linear_runner *runner, struct pith_input *input,

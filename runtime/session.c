@@ -79,7 +79,11 @@ static void layout_session(struct pith_session *s, struct pith_arena *arena)
 	pith_input_layout(&step->a, arena, batch, w->q);
 	pith_input_layout(&step->h, arena, batch, w->ffn);
 	size_t widest = w->q > w->ffn ? w->q : w->ffn;
-	pith_input_layout(&step->run.permuted, arena, batch, d > widest ? d : widest);
+	size_t h_count = 0;
+	for (size_t i = 0; i < model->linear_count; i++)
+		if (model->linears[i]->h_count > h_count)
+			h_count = model->linears[i]->h_count;
+	pith_linear_runner_layout(&step->run, arena, batch, d > widest ? d : widest, h_count);
 	step->rotary_half = w->rotary_half;
 	step->cosine = pith_arena_take(arena, s->context_length, w->rotary_half, sizeof(float));
 	step->sine = pith_arena_take(arena, s->context_length, w->rotary_half, sizeof(float));

@@ -72,7 +72,7 @@ static void examine_weight(const struct pith_weight *weight)
 	}
 	for (size_t i = 0; i < weight->transform_count; i++)
 		if (pith_weight_transform(weight, i, &transform, NULL) == PITH_OK)
-			pith_permute_verify(&transform, NULL);
+			pith_transform_verify(&transform, NULL);
 	if (pith_weight_dense(weight, &dense, &dtype, NULL) == PITH_OK)
 		read_bytes(dense, weight->m * weight->n * pith_dtype_nbytes(dtype));
 	pith_weight_verify(weight, NULL);

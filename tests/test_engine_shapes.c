@@ -223,8 +223,7 @@ static void linear_oracle(const struct pith_weight *w, const float *x, double *y
 	for (size_t i = 0; i < w->transform_count; i++) {
 		struct pith_transform t;
 		require_ok(pith_weight_transform(w, i, &t, &err), &err);
-		for (size_t j = 0; j < w->n; j++)
-			permuted[j] = x[load_le32(t.index + 4 * j)];
+		pith_transform_apply(&t, i == 0 ? x : permuted, permuted);
 	}
 	quantized_input(permuted, w->n, q);
 	for (size_t r = 0; r < w->m; r++)

@@ -537,7 +537,7 @@ static void sparse_rules_hold(void **state)
 	struct pith_packed_term p = small_sparse();
 	struct pith_sparse_source_entry twice[2] = { { 1, 1, 0 }, { 1, 1, 1 } };
 	expect_bind(&p, 17, 4097, PITH_OK, "");
-	p.param[0] = 2;
+	p.param[0] = 4;
 	expect_bind(&p, 17, 4097, PITH_E_UNSUPPORTED, "sparse.1");
 	p.param[0] = 1;
 	p.param[1] = 0;
@@ -668,30 +668,30 @@ static void permute_rules_hold(void **state)
 	};
 	for (uint32_t j = 0; j < 5; j++)
 		store_le32(data + 4 * j, (j * 2 + 1) % 5);
-	assert_int_equal(pith_permute_check(&t, &err), PITH_OK);
-	assert_int_equal(pith_permute_verify(&t, &err), PITH_OK);
-	assert_ptr_equal(t.index, data);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_OK);
+	assert_int_equal(pith_transform_verify(&t, &err), PITH_OK);
+	assert_ptr_equal(t.plane.data, data);
 	store_le32(data, 5);
-	assert_int_equal(pith_permute_check(&t, &err), PITH_E_CORRUPT);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_E_CORRUPT);
 	assert_string_equal(err.rule, "permute.1");
 	store_le32(data, 3);
-	assert_int_equal(pith_permute_check(&t, &err), PITH_OK);
-	assert_int_equal(pith_permute_verify(&t, &err), PITH_E_CORRUPT);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_OK);
+	assert_int_equal(pith_transform_verify(&t, &err), PITH_E_CORRUPT);
 	assert_string_equal(err.rule, "permute.2");
 	assert_string_equal(err.msg, "weight w: transform permute: index 3 occurs twice");
 	store_le32(data, 1);
 	data[20] = 1;
-	assert_int_equal(pith_permute_verify(&t, &err), PITH_E_CORRUPT);
+	assert_int_equal(pith_transform_verify(&t, &err), PITH_E_CORRUPT);
 	assert_string_equal(err.rule, "container.15");
 	t.n = 17;
-	assert_int_equal(pith_permute_check(&t, &err), PITH_E_CORRUPT);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_E_CORRUPT);
 	t.n = SIZE_MAX / 4;
-	assert_int_equal(pith_permute_check(&t, &err), PITH_E_CORRUPT);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_E_CORRUPT);
 	t.n = 5;
 	t.plane.dtype = PITH_DTYPE_I8;
-	assert_int_equal(pith_permute_check(&t, &err), PITH_E_CORRUPT);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_E_CORRUPT);
 	t.plane.dtype = 8;
-	assert_int_equal(pith_permute_check(&t, &err), PITH_E_UNSUPPORTED);
+	assert_int_equal(pith_transform_bind(&t, &err), PITH_E_UNSUPPORTED);
 }
 
 int main(void)

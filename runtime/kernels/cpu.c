@@ -22,13 +22,14 @@ static unsigned saved_registers(void)
 unsigned pith_cpu_features(void)
 {
 	unsigned a, b, c, d, b7, c7, d7;
-	/* leaf 1 ecx: fma 12, osxsave 27, avx 28, f16c 29 */
-	const unsigned leaf1 = 1u << 12 | 1u << 27 | 1u << 28 | 1u << 29;
-	/* leaf 7 ebx: avx2 5; avx512 f 16, dq 17, bw 30, vl 31; ecx: vnni 11 */
+	/* leaf 1 ecx: fma 12, popcnt 23, osxsave 27, avx 28, f16c 29 */
+	const unsigned leaf1 = 1u << 12 | 1u << 23 | 1u << 27 | 1u << 28 | 1u << 29;
+	/* leaf 7 ebx: avx2 5, bmi2 8; avx512 f 16, dq 17, bw 30, vl 31; ecx: vnni 11 */
+	const unsigned bmi2_avx2 = 1u << 5 | 1u << 8;
 	const unsigned leaf7 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
 	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf1) != leaf1)
 		return 0;
-	if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || (b7 & 1u << 5) == 0)
+	if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || (b7 & bmi2_avx2) != bmi2_avx2)
 		return 0;
 	unsigned saved = saved_registers();
 	if ((saved & XCR0_AVX) != XCR0_AVX)

@@ -13,6 +13,10 @@ void pith_sparse_apply_reference(const struct pith_term *term, const struct pith
                                  size_t tile_begin, size_t tile_end, bool add, float *y, size_t ldy)
 {
 	const struct pith_sparse *s = &term->u.sparse;
+	if (s->masks != NULL) {
+		pith_sparse_mask_apply_reference(term, act, tile_begin, tile_end, add, y, ldy);
+		return;
+	}
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
 		for (size_t token = 0; token < act->k; token++) {
 			float t[PITH_TILE_ROWS] = {0};

@@ -76,6 +76,10 @@ void LANE_NAME(pith_sparse_apply)(const struct pith_term *term, const struct pit
                                   size_t tile_begin, size_t tile_end, bool add, float *y,
                                   size_t ldy)
 {
+	if (term->u.sparse.masks != NULL) {
+		LANE_NAME(pith_sparse_mask_apply)(term, act, tile_begin, tile_end, add, y, ldy);
+		return;
+	}
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
 		for (size_t token = 0; token < act->k; token += SPARSE_BATCH) {
 			size_t left = act->k - token;

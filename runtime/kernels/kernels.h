@@ -27,6 +27,8 @@ struct pith_act {
 	const float *scale;  /* [k, lds] f32, one per 32 columns */
 	size_t lds;          /* at least ceil(n / 32) */
 	const int32_t *sum;  /* [k, 2 * lds] sums of q over 16 columns */
+	const float *h;      /* [k, ldh] f32: V x' of the lowrank term that is applied; else unused */
+	size_t ldh;          /* its rank, a multiple of 16 at least */
 };
 
 /*
@@ -100,6 +102,6 @@ void pith_set_reference(struct pith_kernels *out);
 
 /* CPU features, as cpu.c finds them. */
 enum pith_cpu_feature { PITH_CPU_AVX2 = 1u, PITH_CPU_AVX512 = 2u, PITH_CPU_NEON = 4u };
-unsigned pith_cpu_features(void); /* AVX2 means avx2+fma+f16c; AVX512 means f+bw+vl+dq+vnni */
+unsigned pith_cpu_features(void); /* AVX2 means avx2+fma+f16c+bmi2; AVX512 means f+bw+vl+dq+vnni */
 
 #endif

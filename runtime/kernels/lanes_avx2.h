@@ -129,6 +129,55 @@ LANE_INLINE vi vi_or_and(vi a, vi b, vi mask)
 {
 	return _mm256_or_si256(a, _mm256_and_si256(b, mask));
 }
+/*
+ * ---- bytes and lanes chosen by the bits of a mask ----
+ * expand: lane i is the next of the halves at p where bit i is set, which are read from p on; all
+ * LANE_WIDTH of them are touched.
+ */
+/* Eight bits as bytes 0x00 and 0xff. */
+LANE_INLINE uint64_t bytes_of_bits(unsigned bits)
+{
+	return _pdep_u64(bits, 0x0101010101010101u) * 0xff;
+}
+LANE_INLINE vf vf_expand_f16(const uint8_t *p, unsigned bits)
+{
+	/* the rank of every set bit among them */
+	uint64_t rank = _pdep_u64(0x0706050403020100u, bytes_of_bits(bits));
+	__m256i from = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)rank));
+	return _mm256_permutevar8x32_ps(vf_from_f16(p), from);
+}
+/* a * b + c where the bit is set, else c */
+LANE_INLINE vf vf_fma_where(unsigned bits, vf a, vf b, vf c)
+{
+	__m256i where =
+	    _mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)bytes_of_bits(bits)));
+	return _mm256_blendv_ps(c, _mm256_fmadd_ps(a, b, c), _mm256_castsi256_ps(where));
+}
+/* Byte i is 0xff where bit i of the 32 bits of vector 'part' is set. */
+LANE_INLINE vi vi_bytes_of_bits(uint64_t bits, size_t part)
+{
+	const vi from = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2,
+	                                 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+	const vi bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+	vi v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)(uint32_t)(bits >> (32 * part))), from);
+	return _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
+}
+/* Of 64 bits, those of vector 'part' are meant: 0 where set; 'value' or'ed where set. */
+LANE_INLINE vi vi_clear_bytes(vi v, uint64_t bits, size_t part)
+{
+	return _mm256_andnot_si256(vi_bytes_of_bits(bits, part), v);
+}
+LANE_INLINE vi vi_or_bytes(vi v, uint64_t bits, size_t part, unsigned value)
+{
+	return vi_or_and(v, vi_bytes_of_bits(bits, part), vi_set1_u8(value));
+}
+/* Every one of LANE_WIDTH bytes four times. */
+LANE_INLINE vi vi_spread_u8(const uint8_t *p)
+{
+	__m256i lane = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+	return _mm256_mullo_epi32(lane, _mm256_set1_epi32(0x01010101));
+}
+
 LANE_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 LANE_INLINE vf vf_from_i32(vi v) { return _mm256_cvtepi32_ps(v); }
 LANE_INLINE vi vi_from_f32(vf v) { return _mm256_cvtps_epi32(v); }

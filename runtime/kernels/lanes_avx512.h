@@ -107,6 +107,38 @@ LANE_INLINE vi vi_or_and(vi a, vi b, vi mask)
 {
 	return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
 }
+/*
+ * ---- bytes and lanes chosen by the bits of a mask ----
+ * expand: lane i is the next of the halves at p where bit i is set, which are read from p on; all
+ * LANE_WIDTH of them are touched.
+ */
+LANE_INLINE vf vf_expand_f16(const uint8_t *p, unsigned bits)
+{
+	return _mm512_maskz_expand_ps((vm)bits, vf_from_f16(p));
+}
+/* a * b + c where the bit is set, else c */
+LANE_INLINE vf vf_fma_where(unsigned bits, vf a, vf b, vf c)
+{
+	return _mm512_mask3_fmadd_ps(a, b, c, (vm)bits);
+}
+/* Of 64 bits, those of vector 'part' are meant: 0 where set; 'value' or'ed where set. */
+LANE_INLINE vi vi_clear_bytes(vi v, uint64_t bits, size_t part)
+{
+	(void)part;
+	return _mm512_mask_mov_epi8(v, bits, _mm512_setzero_si512());
+}
+LANE_INLINE vi vi_or_bytes(vi v, uint64_t bits, size_t part, unsigned value)
+{
+	(void)part;
+	return _mm512_mask_add_epi8(v, bits, v, _mm512_set1_epi8((char)value)); /* the bit is 0 yet */
+}
+/* Every one of LANE_WIDTH bytes four times. */
+LANE_INLINE vi vi_spread_u8(const uint8_t *p)
+{
+	__m512i lane = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+	return _mm512_mullo_epi32(lane, _mm512_set1_epi32(0x01010101));
+}
+
 LANE_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 LANE_INLINE vf vf_from_i32(vi v) { return _mm512_cvtepi32_ps(v); }
 LANE_INLINE vi vi_from_f32(vf v) { return _mm512_cvtps_epi32(v); }

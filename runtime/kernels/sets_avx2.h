@@ -13,7 +13,9 @@ pith_apply_fn pith_affine_apply_avx2;
 pith_apply_fn pith_codebook_apply_avx2;
 pith_apply_fn pith_ternary_apply_avx2;
 pith_apply_fn pith_sparse_apply_avx2;
+pith_apply_fn pith_sparse_mask_apply_avx2; /* forms 2 and 3, by pith_sparse_apply */
 pith_apply_fn pith_columns_apply_avx2;
+pith_apply_fn pith_lowrank_apply_avx2;
 
 bool pith_quantize_avx2(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum);
 void pith_rmsnorm_avx2(const float *x, const float *w, float eps, size_t n, float *y);
