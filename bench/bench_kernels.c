@@ -201,27 +201,39 @@ static void make_term(struct pith_term *term, struct arena *arena, struct rng *r
 		make_columns(term, arena, rng, FILL_RANDOM, m, n, n / 100, PITH_DTYPE_F16);
 }
 
-static void bench_attention(const struct pith_kernels *set, struct rng *rng, double budget)
+/* One token's queries of a key head over a long sequence, or a tile of a prompt. */
+static void bench_attention(const struct pith_kernels *set, struct rng *rng, double budget,
+                            enum pith_kv_type type, size_t g, size_t d)
 {
-	enum { G = 4, D = 128, POSITIONS = 2048 };
+	static const char *const names[] = {"f32", "f16", "i8"};
+	enum { POSITIONS = 512 };
 	struct arena arena = {0};
-	float *q = arena_alloc(&arena, G * D * 4), *out = arena_alloc(&arena, G * D * 4);
-	float *keys = arena_alloc(&arena, POSITIONS * D * 4),
-	      *values = arena_alloc(&arena, POSITIONS * D * 4);
-	for (size_t i = 0; i < G * D; i++)
+	float *q = arena_alloc(&arena, g * d * 4), *out = arena_alloc(&arena, g * d * 4);
+	float *row = arena_alloc(&arena, d * 4);
+	size_t scales = POSITIONS * pith_kv_groups(d) * 4;
+	struct pith_kv kv = {arena_alloc(&arena, POSITIONS * d * 4), arena_alloc(&arena, POSITIONS * d * 4),
+	                     arena_alloc(&arena, scales), arena_alloc(&arena, scales)};
+	struct pith_query *query = arena_alloc(&arena, g * sizeof(*query));
+	for (size_t i = 0; i < g * d; i++)
 		q[i] = rng_unit(rng);
-	for (size_t i = 0; i < POSITIONS * D; i++)
-		keys[i] = values[i] = rng_unit(rng);
+	for (size_t p = 0; p < POSITIONS; p++) {
+		for (size_t i = 0; i < d; i++)
+			row[i] = rng_unit(rng);
+		set->append[type](&kv, d, p, 1, row, d, row, d);
+	}
+	for (size_t i = 0; i < g; i++)
+		query[i] = (struct pith_query){q + i * d, out + i * d, 0, POSITIONS - 1};
 	double best = 1e9, start = now();
 	while (now() - start < budget) {
 		double begin = now();
-		set->attention(q, G, D, keys, values, 0, POSITIONS - 1, 0.1f, out);
-		double taken = now() - begin;
+		for (int i = 0; i < 16; i++)
+			set->attention[type](&kv, d, query, g, 0.1f);
+		double taken = (now() - begin) / 16;
 		best = taken < best ? taken : best;
 	}
-	printf("%-10s %-28s %8.1f GB/s %8.1f Gop/s (4 heads, d 128, 2048 positions)\n", set->name,
-	       "attention", 2.0 * POSITIONS * D * 4 / best * 1e-9,
-	       4.0 * G * POSITIONS * D / best * 1e-9);
+	printf("%-10s attention %-4s %zu queries, d %3zu, 512 positions %8.1f GB/s %8.1f Gop/s\n",
+	       set->name, names[type], g, d, 2.0 * POSITIONS * (double)(d * pith_kv_nbytes(type)) / best * 1e-9,
+	       4.0 * (double)g * POSITIONS * (double)d / best * 1e-9);
 	arena_free(&arena);
 }
 
@@ -264,7 +276,11 @@ int main(int argc, char **argv)
 			arena_free(&arena);
 		}
 		if (argc <= 2 || strstr("attention", argv[2]) != NULL)
-			bench_attention(sets[s], &rng, budget);
+			for (unsigned type = 0; type < PITH_KV_TYPE_COUNT; type++)
+				for (size_t d = 32; d <= 128; d *= 2)
+					for (size_t g = 1; g <= 8; g *= 2)
+						bench_attention(sets[s], &rng, budget / 4,
+						                (enum pith_kv_type)type, g, d);
 	}
 	return 0;
 }

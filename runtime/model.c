@@ -90,6 +90,21 @@ pith_status pith_model_vector(struct pith_model *model, const char *rule, const 
 	return bind_vector(model, rule, &weight, n, out, err);
 }
 
+pith_status pith_model_kv_type(struct pith_model *model, const char *rule, uint64_t kv_dtype,
+                               struct pith_error *err)
+{
+	static const uint64_t dtypes[PITH_KV_TYPE_COUNT] = {
+		[PITH_KV_F32] = PITH_DTYPE_F32, [PITH_KV_F16] = PITH_DTYPE_F16, [PITH_KV_I8] = PITH_DTYPE_I8,
+	};
+	for (unsigned t = 0; t < PITH_KV_TYPE_COUNT; t++)
+		if (dtypes[t] == kv_dtype) {
+			model->kv_type = (enum pith_kv_type)t;
+			return PITH_OK;
+		}
+	return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, rule, "kv_dtype %llu is not built in",
+	                 (unsigned long long)kv_dtype);
+}
+
 pith_status pith_model_const(struct pith_model *model, const char *rule, uint32_t index_plus_1,
                              uint64_t n, const float **out, struct pith_error *err)
 {

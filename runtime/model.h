@@ -35,6 +35,7 @@ struct pith_model {
 	const struct pith_architecture *architecture;
 	bool verify;
 	struct pith_model_info info;
+	enum pith_kv_type kv_type;
 	struct pith_block *blocks; /* [info.block_count] */
 	double rotary_ratio;
 	struct pith_widths widths;
@@ -58,5 +59,8 @@ pith_status pith_model_vector(struct pith_model *model, const char *rule, const 
 /* The same by number in the weight table + 1; 0 gives NULL. */
 pith_status pith_model_const(struct pith_model *model, const char *rule, uint32_t index_plus_1,
                              uint64_t n, const float **out, struct pith_error *err);
+/* Set kv_type from the key 'kv_dtype'; PITH_E_UNSUPPORTED for one that is not built in. */
+pith_status pith_model_kv_type(struct pith_model *model, const char *rule, uint64_t kv_dtype,
+                               struct pith_error *err);
 
 #endif

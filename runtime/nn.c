@@ -156,29 +156,49 @@ void pith_nn_linear(struct pith_step *s, struct pith_input *in, const struct pit
 
 /* ---- attention ---- */
 
+static struct pith_kv kv_head(const struct pith_cache *c, size_t sequence, size_t h)
+{
+	size_t head = sequence * c->kv_head_count + h;
+	return (struct pith_kv){.keys = c->keys + head * c->head_nbytes,
+	                        .values = c->values + head * c->head_nbytes,
+	                        .key_scale = c->key_scale + head * c->head_scales,
+	                        .value_scale = c->value_scale + head * c->head_scales};
+}
+
+/* Rows from r on, below end, that are of one sequence: consecutive positions. */
+static size_t same_sequence(const struct pith_step *s, size_t r, size_t end)
+{
+	size_t to = r + 1;
+	while (to < end && s->place[to].sequence == s->place[r].sequence)
+		to++;
+	return to - r;
+}
+
 static void rotate_append_rows(void *arg, size_t begin, size_t end)
 {
 	const struct row_task *t = arg;
-	const struct pith_step *s = t->s;
+	struct pith_step *s = t->s;
 	const struct pith_cache *c = t->cache;
 	size_t d = c->head_dim;
+	bool fits = true;
 	for (size_t r = begin; r < end; r++) {
-		struct pith_place at = s->place[r];
-		const float *cosine = s->cosine + at.position * s->rotary_half;
-		const float *sine = s->sine + at.position * s->rotary_half;
-		float *key = s->key.v + r * s->key.ld;
-		s->run.kernels->rotate(s->q.v + r * s->q.ld, c->head_count, d, cosine, sine);
-		s->run.kernels->rotate(key, c->kv_head_count, d, cosine, sine);
+		size_t angle = s->place[r].position * s->rotary_half;
+		s->run.kernels->rotate(s->q.v + r * s->q.ld, c->head_count, d, s->cosine + angle,
+		                       s->sine + angle);
+		s->run.kernels->rotate(s->key.v + r * s->key.ld, c->kv_head_count, d, s->cosine + angle,
+		                       s->sine + angle);
+	}
+	for (size_t r = begin, count; r < end; r += count) {
+		count = same_sequence(s, r, end);
 		for (size_t h = 0; h < c->kv_head_count; h++) {
-			size_t base = (at.sequence * c->kv_head_count + h) * c->positions * d;
-			float *lane = c->keys + base + at.position / PITH_KV_BLOCK * PITH_KV_BLOCK * d +
-			              at.position % PITH_KV_BLOCK;
-			for (size_t i = 0; i < d; i++)
-				lane[i * PITH_KV_BLOCK] = key[h * d + i];
-			memcpy(c->values + base + at.position * d, s->value.v + r * s->value.ld + h * d,
-			       d * sizeof(float));
+			struct pith_kv kv = kv_head(c, s->place[r].sequence, h);
+			fits &= s->run.kernels->append[c->type](
+			    &kv, d, s->place[r].position, count, s->key.v + r * s->key.ld + h * d,
+			    s->key.ld, s->value.v + r * s->value.ld + h * d, s->value.ld);
 		}
 	}
+	if (!fits)
+		atomic_store(&s->run.not_finite, true);
 }
 
 void pith_nn_rotate_append(struct pith_step *s, const struct pith_cache *cache)
@@ -195,20 +215,38 @@ static size_t first_visible(const struct pith_cache *c, size_t position)
 	return c->window == 0 || position < c->window ? 0 : position + 1 - c->window;
 }
 
-/* Items are (key head, row), rows of one head in succession: they often share a cache. */
+#define MAX_QUERIES 32u /* handed to a kernel at once */
+
+/* Queries of key head h in rows r .. r + count - 1, of one sequence. */
+static void attend_rows(const struct row_task *t, size_t h, size_t r, size_t count)
+{
+	struct pith_step *s = t->s;
+	const struct pith_cache *c = t->cache;
+	struct pith_query query[MAX_QUERIES];
+	struct pith_kv kv = kv_head(c, s->place[r].sequence, h);
+	size_t d = c->head_dim, group = c->head_count / c->kv_head_count, filled = 0;
+	for (size_t i = 0; i < count * group; i++) {
+		size_t row = r + i / group, at = (h * group + i % group) * d;
+		size_t position = s->place[row].position;
+		query[filled++] = (struct pith_query){s->q.v + row * s->q.ld + at,
+		                                      s->a.x + row * s->a.ldx + at,
+		                                      first_visible(c, position), position};
+		if (filled < MAX_QUERIES && i + 1 < count * group)
+			continue;
+		s->run.kernels->attention[c->type](&kv, d, query, filled, c->scale);
+		filled = 0;
+	}
+}
+
+/* Items are (key head, row), rows of one head in succession: those of one sequence share its cache. */
 static void attend(void *arg, size_t begin, size_t end)
 {
 	const struct row_task *t = arg;
-	struct pith_step *s = t->s;
-	const struct pith_cache *c = t->cache;
-	size_t d = c->head_dim, group = c->head_count / c->kv_head_count;
-	for (size_t item = begin; item < end; item++) {
-		size_t h = item / s->k, r = item % s->k;
-		struct pith_place at = s->place[r];
-		size_t base = (at.sequence * c->kv_head_count + h) * c->positions * d;
-		s->run.kernels->attention(s->q.v + r * s->q.ld + h * group * d, group, d, c->keys + base,
-		                          c->values + base, first_visible(c, at.position), at.position,
-		                          c->scale, s->a.x + r * s->a.ldx + h * group * d);
+	for (size_t item = begin, count; item < end; item += count) {
+		size_t h = item / t->s->k, r = item % t->s->k;
+		size_t stop = end - item < t->s->k - r ? r + (end - item) : t->s->k;
+		count = same_sequence(t->s, r, stop);
+		attend_rows(t, h, r, count);
 	}
 }
 

@@ -26,8 +26,10 @@ struct pith_place {
 
 /* Keys and values of one block for all sequences, in the layout of kernels.h. */
 struct pith_cache {
-	float *keys;   /* [sequences, kv_head_count, positions / 32, head_dim, 32] */
-	float *values; /* [sequences, kv_head_count, positions, head_dim] */
+	enum pith_kv_type type;
+	uint8_t *keys, *values;          /* [sequences, kv_head_count] heads of head_nbytes */
+	float *key_scale, *value_scale;  /* i8: [sequences, kv_head_count] heads of head_scales */
+	size_t head_nbytes, head_scales;
 	size_t head_count, kv_head_count, head_dim;
 	size_t positions; /* a multiple of 32 */
 	size_t window;    /* newest positions seen; 0: all */

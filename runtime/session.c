@@ -29,6 +29,29 @@ static void layout_rows(struct pith_rows *rows, struct pith_arena *arena, size_t
 	rows->v = pith_arena_take(arena, count, rows->ld, sizeof(float));
 }
 
+/* The cache of one block; cache->type is set. */
+static void layout_cache(const struct pith_session *s, struct pith_arena *arena,
+                         const struct pith_block *b, size_t positions, struct pith_cache *cache)
+{
+	size_t heads, values;
+	cache->head_count = b->head_count;
+	cache->kv_head_count = b->kv_head_count;
+	cache->head_dim = b->head_dim;
+	cache->positions = positions;
+	cache->window = b->window;
+	cache->scale = b->has_attention ? pith_nn_score_scale(b->head_dim) : 0;
+	if (!pith_mul_size(s->sequence_count, b->kv_head_count, &heads) ||
+	    !pith_mul_size(positions, b->head_dim, &values) ||
+	    !pith_mul_size(values, pith_kv_nbytes(cache->type), &cache->head_nbytes))
+		arena->overflow = true;
+	/* fewer than values: no overflow */
+	cache->head_scales = cache->type == PITH_KV_I8 ? positions * pith_kv_groups(b->head_dim) : 0;
+	cache->keys = pith_arena_take(arena, heads, cache->head_nbytes, 1);
+	cache->values = pith_arena_take(arena, heads, cache->head_nbytes, 1);
+	cache->key_scale = pith_arena_take(arena, heads, cache->head_scales, sizeof(float));
+	cache->value_scale = pith_arena_take(arena, heads, cache->head_scales, sizeof(float));
+}
+
 static void layout_caches(struct pith_session *s, struct pith_arena *arena)
 {
 	const struct pith_model *model = s->model;
@@ -37,20 +60,10 @@ static void layout_caches(struct pith_session *s, struct pith_arena *arena)
 	size_t positions = pith_round_up(s->context_length, PITH_KV_BLOCK);
 	step->cache = pith_arena_take(arena, count, 1, sizeof(*step->cache));
 	for (size_t i = 0; i < count; i++) {
-		const struct pith_block *b = &model->blocks[i];
-		size_t heads, values = 0;
-		struct pith_cache cache = {.head_count = b->head_count, .kv_head_count = b->kv_head_count,
-		                           .head_dim = b->head_dim, .positions = positions,
-		                           .window = b->window};
-		if (!pith_mul_size(s->sequence_count, b->kv_head_count, &heads) ||
-		    !pith_mul_size(heads, positions, &values))
-			arena->overflow = true;
-		cache.keys = pith_arena_take(arena, values, b->head_dim, sizeof(float));
-		cache.values = pith_arena_take(arena, values, b->head_dim, sizeof(float));
-		if (arena->base == NULL)
-			continue;
-		cache.scale = b->has_attention ? pith_nn_score_scale(b->head_dim) : 0;
-		step->cache[i] = cache;
+		struct pith_cache cache = {.type = model->kv_type};
+		layout_cache(s, arena, &model->blocks[i], positions, &cache);
+		if (arena->base != NULL)
+			step->cache[i] = cache;
 	}
 }
 
@@ -216,7 +229,7 @@ static pith_status check_finite(struct pith_session *s, struct pith_error *err)
 	// spec numerics: "A logit that is not finite is an error."
 	return finite ? PITH_OK
 	              : pith_fail(err, PITH_E_CORRUPT, PITH_NO_OFF, "numerics",
-	                          "the model computes a value that is not finite");
+	                          "the model computes a value that is not finite, or none its KV cache can hold");
 }
 
 pith_status pith_session_step(struct pith_session *session, const struct pith_row *rows,

@@ -7,6 +7,8 @@
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "check_kernels.h"
 
+#include <math.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -473,54 +475,205 @@ static void rotate_sizes(void **unused)
 
 /* ---- attention ---- */
 
-static void check_attention(const struct sets *sets, struct rng *rng, size_t g, size_t d,
-                            size_t first, size_t last, float spread)
+/* Heads for the positions 0 .. count - 1, every byte 0xff: NaN where f32 or f16 is read. */
+struct cache {
+	struct pith_kv kv;
+	size_t nbytes, scales;
+};
+
+static struct cache new_cache(struct arena *arena, enum pith_kv_type type, size_t d, size_t count)
+{
+	struct cache c;
+	size_t blocks = (count + 31) / 32, element = type == PITH_KV_F32 ? 4 : type == PITH_KV_F16 ? 2 : 1;
+	c.nbytes = blocks * 32 * d * element;
+	c.scales = blocks * ((d + 31) / 32) * 32 * sizeof(float);
+	c.kv.keys = arena_alloc(arena, c.nbytes);
+	c.kv.values = arena_alloc(arena, c.nbytes);
+	c.kv.key_scale = arena_alloc(arena, c.scales);
+	c.kv.value_scale = arena_alloc(arena, c.scales);
+	memset(c.kv.keys, 0xff, c.nbytes);
+	memset(c.kv.values, 0xff, c.nbytes);
+	memset(c.kv.key_scale, 0xff, c.scales);
+	memset(c.kv.value_scale, 0xff, c.scales);
+	return c;
+}
+
+static bool same_cache(const struct cache *a, const struct cache *b)
+{
+	return memcmp(a->kv.keys, b->kv.keys, a->nbytes) == 0 &&
+	       memcmp(a->kv.values, b->kv.values, a->nbytes) == 0 &&
+	       memcmp(a->kv.key_scale, b->kv.key_scale, a->scales) == 0 &&
+	       memcmp(a->kv.value_scale, b->kv.value_scale, a->scales) == 0;
+}
+
+/* Positions first .. count - 1 appended in pieces; bytes of others stay. */
+static void check_append(const struct sets *sets, struct rng *rng, enum pith_kv_type type, size_t d,
+                         size_t first, size_t count, float spread)
 {
 	struct arena arena = {0};
-	size_t blocks = last / 32 + 1;
-	float *q = arena_alloc(&arena, g * d * sizeof(float));
-	float *keys = arena_alloc(&arena, blocks * d * 32 * sizeof(float));
-	float *values = arena_alloc(&arena, (last + 1) * d * sizeof(float));
-	float *want = arena_alloc(&arena, g * d * sizeof(float));
-	float *got = arena_alloc(&arena, g * d * sizeof(float));
-	for (size_t i = 0; i < g * d; i++)
-		q[i] = rng_unit(rng) * spread;
-	/* positions that are not visible hold NaN: using one shows */
-	for (size_t i = 0; i < blocks * d * 32; i++) {
-		size_t position = i / (32 * d) * 32 + i % 32;
-		keys[i] = position >= first && position <= last ? rng_unit(rng)
-		                                                : f32_of_bits(0x7fc00000u);
+	size_t ld = d + rng_below(rng, 5);
+	float *key = arena_alloc(&arena, count * ld * sizeof(float));
+	float *value = arena_alloc(&arena, count * ld * sizeof(float));
+	for (size_t i = 0; i < count * ld; i++) {
+		key[i] = rng_unit(rng) * spread;
+		value[i] = rng_unit(rng) * spread * (i % 7 == 0 ? 1e-6f : 1.0f);
 	}
-	for (size_t i = 0; i < (last + 1) * d; i++)
-		values[i] = i / d >= first ? rng_unit(rng) : f32_of_bits(0x7fc00000u);
-	sets->reference.attention(q, g, d, keys, values, first, last, 0.25f, want);
-	for (size_t i = 0; i < g * d; i++)
+	struct cache want = new_cache(&arena, type, d, count);
+	assert_true(sets->reference.append[type](&want.kv, d, first, count - first, key + first * ld, ld,
+	                                         value + first * ld, ld));
+	for (size_t s = 0; s + 1 < sets->count; s++) {
+		struct cache got = new_cache(&arena, type, d, count);
+		for (size_t p = first, now; p < count; p += now) {
+			now = 1 + rng_below(rng, 40);
+			now = now < count - p ? now : count - p;
+			assert_true(sets->set[s]->append[type](&got.kv, d, p, now, key + p * ld, ld,
+			                                       value + p * ld, ld));
+		}
+		if (!same_cache(&want, &got))
+			fail_msg("%s: append %d, d %zu, %zu..%zu", sets->set[s]->name, (int)type, d, first,
+			         count);
+	}
+	arena_free(&arena);
+}
+
+static const size_t head_dims[] = {1, 2, 7, 8, 16, 24, 32, 33, 48, 64, 80, 100, 128, 160, 256};
+
+static void append_pieces(void **unused)
+{
+	(void)unused;
+	struct sets sets = all_sets();
+	struct rng rng = {10};
+	for (int round = 0; round < 120; round++) {
+		size_t count = 1 + rng_below(&rng, 100);
+		static const float spreads[] = {1, 1e-5f, 6e4f, 1e-30f};
+		check_append(&sets, &rng, (enum pith_kv_type)(round % 3), PICK(&rng, head_dims),
+		             rng_below(&rng, count), count, PICK(&rng, spreads));
+	}
+}
+
+/* What a type cannot hold is said, wherever it stands. */
+static void append_refuses(void **unused)
+{
+	(void)unused;
+	struct sets sets = all_sets();
+	static const struct {
+		float value;
+		bool f16, i8;
+	} cases[] = {{65504, true, true},   {65519.9f, true, true},  {-65520, false, true},
+	             {1e9f, false, true},   {INFINITY, false, false}, {-INFINITY, false, false},
+	             {NAN, false, false},   {1e-40f, true, true}};
+	for (size_t s = 0; s < sets.count; s++)
+		for (size_t c = 0; c < PITH_ARRAY_LENGTH(cases); c++)
+			for (size_t at = 0; at < 40; at += 13)
+				for (int in_key = 0; in_key < 2; in_key++) {
+					struct arena arena = {0};
+					float rows[2][40] = {{0}};
+					rows[in_key][at] = cases[c].value;
+					struct cache f16 = new_cache(&arena, PITH_KV_F16, 40, 1);
+					struct cache i8 = new_cache(&arena, PITH_KV_I8, 40, 1);
+					assert_int_equal(sets.set[s]->append[PITH_KV_F16](
+					                     &f16.kv, 40, 0, 1, rows[1], 40, rows[0], 40),
+					                 cases[c].f16);
+					assert_int_equal(sets.set[s]->append[PITH_KV_I8](
+					                     &i8.kv, 40, 0, 1, rows[1], 40, rows[0], 40),
+					                 cases[c].i8);
+					arena_free(&arena);
+				}
+}
+
+/* 'count' queries; number i sees first[i] .. last[i].  Nothing else holds numbers. */
+static void check_attention(const struct sets *sets, struct rng *rng, enum pith_kv_type type, size_t d,
+                            size_t count, const size_t *first, const size_t *last, float spread)
+{
+	struct arena arena = {0};
+	size_t low = first[0], high = last[0];
+	for (size_t i = 1; i < count; i++) {
+		low = first[i] < low ? first[i] : low;
+		high = last[i] > high ? last[i] : high;
+	}
+	float *q = arena_alloc(&arena, count * d * sizeof(float));
+	float *rows = arena_alloc(&arena, 2 * (high + 1) * d * sizeof(float));
+	float *want = arena_alloc(&arena, count * d * sizeof(float));
+	float *got = arena_alloc(&arena, count * d * sizeof(float));
+	struct pith_query *query = arena_alloc(&arena, count * sizeof(*query));
+	for (size_t i = 0; i < count * d; i++)
+		q[i] = rng_unit(rng) * spread;
+	for (size_t i = 0; i < 2 * (high + 1) * d; i++)
+		rows[i] = rng_unit(rng);
+	struct cache c = new_cache(&arena, type, d, high + 1);
+	assert_true(sets->reference.append[type](&c.kv, d, low, high + 1 - low, rows + low * d, d,
+	                                         rows + (high + 1 + low) * d, d));
+	for (size_t i = 0; i < count; i++)
+		query[i] = (struct pith_query){q + i * d, want + i * d, first[i], last[i]};
+	sets->reference.attention[type](&c.kv, d, query, count, 0.25f);
+	for (size_t i = 0; i < count * d; i++)
 		assert_true(want[i] == want[i]);
 	for (size_t s = 0; s + 1 < sets->count; s++) {
 		char what[80];
-		snprintf(what, sizeof(what), "attention g %zu d %zu positions %zu..%zu", g, d,
-		         first, last);
-		sets->set[s]->attention(q, g, d, keys, values, first, last, 0.25f, got);
-		assert_same(sets->set[s], what, want, got, g * d);
+		snprintf(what, sizeof(what), "attention %d count %zu d %zu positions %zu..%zu", (int)type,
+		         count, d, low, high);
+		for (size_t i = 0; i < count; i++)
+			query[i].out = got + i * d;
+		sets->set[s]->attention[type](&c.kv, d, query, count, 0.25f);
+		assert_same(sets->set[s], what, want, got, count * d);
 	}
 	arena_free(&arena);
+}
+
+#define MOST_QUERIES 9
+
+/* 'count' queries that see the same. */
+static void check_window(const struct sets *sets, struct rng *rng, enum pith_kv_type type, size_t d,
+                         size_t count, size_t first, size_t last, float spread)
+{
+	size_t firsts[MOST_QUERIES], lasts[MOST_QUERIES];
+	for (size_t i = 0; i < count; i++)
+		firsts[i] = first, lasts[i] = last;
+	check_attention(sets, rng, type, d, count, firsts, lasts, spread);
 }
 
 static void attention_windows(void **unused)
 {
 	(void)unused;
-	static const size_t d_list[] = {1, 2, 7, 8, 16, 24, 32, 48, 64, 80, 100, 128, 160, 256};
 	struct sets sets = all_sets();
 	struct rng rng = {9};
 	for (size_t last = 0; last < 100; last++) {
-		check_attention(&sets, &rng, 1 + rng_below(&rng, 9), PICK(&rng, d_list), 0, last,
-		                3.0f);
-		check_attention(&sets, &rng, 1 + rng_below(&rng, 9), PICK(&rng, d_list),
-		                rng_below(&rng, last + 1), last, 100.0f);
+		enum pith_kv_type type = (enum pith_kv_type)(last % 3);
+		check_window(&sets, &rng, type, PICK(&rng, head_dims), 1 + rng_below(&rng, MOST_QUERIES), 0,
+		             last, 3.0f);
+		check_window(&sets, &rng, type, PICK(&rng, head_dims), 1 + rng_below(&rng, MOST_QUERIES),
+		             rng_below(&rng, last + 1), last, 100.0f);
 	}
 	for (size_t d = 1; d < 100; d++)
-		check_attention(&sets, &rng, 1 + d % 6, d, 5, 40, 10.0f);
-	check_attention(&sets, &rng, 4, 128, 100, 700, 3.0f);
+		check_window(&sets, &rng, (enum pith_kv_type)(d / 3 % 3), d, 1 + d % 6, 5, 40, 10.0f);
+	for (unsigned type = 0; type < PITH_KV_TYPE_COUNT; type++) {
+		check_window(&sets, &rng, (enum pith_kv_type)type, 128, 4, 100, 700, 3.0f);
+		check_window(&sets, &rng, (enum pith_kv_type)type, 64, 1, 0, 600, 3.0f);
+	}
+}
+
+/* Successive tokens of a prompt, with and without a window, and ranges that have nothing in common. */
+static void attention_tiles(void **unused)
+{
+	(void)unused;
+	struct sets sets = all_sets();
+	struct rng rng = {12};
+	static const size_t windows[] = {0, 1, 7, 31, 32, 33, 64, 300};
+	for (int round = 0; round < 150; round++) {
+		size_t first[MOST_QUERIES], last[MOST_QUERIES], count = 2 + rng_below(&rng, 8);
+		size_t position = rng_below(&rng, 400), window = PICK(&rng, windows);
+		size_t group = 1 + rng_below(&rng, 3);
+		for (size_t i = 0; i < count; i++) {
+			last[i] = position + i / group;
+			first[i] = window == 0 || last[i] < window ? 0 : last[i] + 1 - window;
+			if (round % 5 == 0) {
+				last[i] = rng_below(&rng, 600);
+				first[i] = rng_below(&rng, last[i] + 1);
+			}
+		}
+		check_attention(&sets, &rng, (enum pith_kv_type)(round % 3), PICK(&rng, head_dims), count,
+		                first, last, round % 2 == 0 ? 3.0f : 60.0f);
+	}
 }
 
 /* ---- choice among sets ---- */
@@ -566,7 +719,10 @@ int main(void)
 	    cmocka_unit_test(exp_everywhere),
 	    cmocka_unit_test(quantize_sizes),
 	    cmocka_unit_test(rotate_sizes),
+	    cmocka_unit_test(append_pieces),
+	    cmocka_unit_test(append_refuses),
 	    cmocka_unit_test(attention_windows),
+	    cmocka_unit_test(attention_tiles),
 	    cmocka_unit_test(masks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

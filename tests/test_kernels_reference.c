@@ -492,39 +492,72 @@ static void rotate_meaning(void **unused)
 	assert_memory_equal(x, want, sizeof(want));
 }
 
-/* Softmax of the scores in f64. */
+/* Softmax of the scores in f64; what a type rounds away is within its bound. */
 static void attention_meaning(void **unused)
 {
 	(void)unused;
-	enum { G = 2, D = 5, LAST = 70 };
+	enum { G = 2, D = 45, LAST = 70 };
+	static const double bounds[] = {2e-6, 1.5e-3, 1e-2};
 	struct rng rng = {16};
 	struct pith_kernels set = reference();
-	static float q[G * D], keys[3 * D * 32], values[(LAST + 1) * D], out[G * D];
+	static float q[G * D], keys[(LAST + 1) * D], values[(LAST + 1) * D], out[G * D];
 	for (size_t i = 0; i < G * D; i++)
-		q[i] = rng_unit(&rng) * 3;
-	for (size_t i = 0; i < PITH_ARRAY_LENGTH(keys); i++)
+		q[i] = rng_unit(&rng);
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(keys); i++) {
 		keys[i] = rng_unit(&rng);
-	for (size_t i = 0; i < PITH_ARRAY_LENGTH(values); i++)
 		values[i] = rng_unit(&rng);
+	}
 	static const size_t first_list[] = {0, 31, 32, 40, 70};
+	for (unsigned type = 0; type < PITH_KV_TYPE_COUNT; type++)
 	for (size_t f = 0; f < PITH_ARRAY_LENGTH(first_list); f++) {
-		set.attention(q, G, D, keys, values, first_list[f], LAST, 0.5f, out);
+		static float cache[2][3 * D * 32], scale[2][3 * 2 * 32];
+		struct pith_kv kv = {cache[0], cache[1], scale[0], scale[1]};
+		struct pith_query query[G];
+		double largest = 0;
+		for (size_t h = 0; h < G; h++)
+			query[h] = (struct pith_query){q + h * D, out + h * D, first_list[f], LAST};
+		assert_true(set.append[type](&kv, D, 0, LAST + 1, keys, D, values, D));
+		set.attention[type](&kv, D, query, G, 0.5f);
 		for (size_t h = 0; h < G; h++) {
 			double sum = 0, o[D] = {0};
 			for (size_t j = first_list[f]; j <= LAST; j++) {
 				double score = 0;
 				for (size_t i = 0; i < D; i++)
-					score += (double)q[h * D + i] *
-					         (double)keys[(j / 32 * D + i) * 32 + j % 32];
+					score += (double)q[h * D + i] * (double)keys[j * D + i];
 				double p = exp(score * 0.5);
 				sum += p;
 				for (size_t i = 0; i < D; i++)
 					o[i] += p * (double)values[j * D + i];
 			}
 			for (size_t i = 0; i < D; i++)
-				assert_true(fabs((double)out[h * D + i] - o[i] / sum) < 2e-6);
+				largest = fmax(largest, fabs((double)out[h * D + i] - o[i] / sum));
 		}
+		assert_true(largest < bounds[type]);
+		/* and it does round: the types are not one */
+		assert_true(type == PITH_KV_F32 || largest > bounds[type] / 100);
 	}
+}
+
+/* numerics.md 7, i8, worked by hand: one position whose weight is 1, so the output is the value. */
+static void cache_by_hand(void **unused)
+{
+	(void)unused;
+	struct pith_kernels set = reference();
+	float value[34] = {[0] = 127, [1] = -63.4f, [2] = 0.5f, [3] = 1.5f, [32] = 2, [33] = -1};
+	static const float want[] = {127, -63, 0, 2};
+	uint8_t memory[2][32 * 34 * 4];
+	float scale[2][2 * 32], q[34] = {0}, out[34];
+	struct pith_kv kv = {memory[0], memory[1], scale[0], scale[1]};
+	assert_true(set.append[PITH_KV_I8](&kv, 34, 0, 1, value, 34, value, 34));
+	set.attention[PITH_KV_I8](&kv, 34, &(struct pith_query){q, out, 0, 0}, 1, 1.0f);
+	for (size_t i = 0; i < 4; i++)
+		assert_true(out[i] == want[i]);
+	assert_true(out[32] == (2.0f / 127.0f) * 127.0f && out[33] == (2.0f / 127.0f) * -64.0f);
+	/* binary16: 2049 is a tie and goes to 2048, 2^-24 stays */
+	float half[2] = {2049, 0x1p-24f};
+	assert_true(set.append[PITH_KV_F16](&kv, 2, 0, 1, half, 2, half, 2));
+	set.attention[PITH_KV_F16](&kv, 2, &(struct pith_query){q, out, 0, 0}, 1, 1.0f);
+	assert_true(out[0] == 2048 && out[1] == 0x1p-24f);
 }
 
 int main(void)
@@ -536,7 +569,7 @@ int main(void)
 	    cmocka_unit_test(dense_order),       cmocka_unit_test(affine_by_hand),
 	    cmocka_unit_test(quantize_by_hand),  cmocka_unit_test(exp_accuracy),
 	    cmocka_unit_test(vector_meaning),    cmocka_unit_test(rotate_meaning),
-	    cmocka_unit_test(attention_meaning),
+	    cmocka_unit_test(attention_meaning), cmocka_unit_test(cache_by_hand),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

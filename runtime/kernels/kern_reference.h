@@ -27,9 +27,8 @@ void pith_silu_mul_reference(const float *g, const float *u, size_t n, float *h)
 void pith_add_reference(float *x, const float *y, size_t n);
 void pith_rotate_reference(float *x, size_t head_count, size_t d, const float *cosine,
                            const float *sine);
-void pith_attention_reference(const float *q, size_t g, size_t d, const float *keys,
-                              const float *values, size_t first, size_t last, float scale,
-                              float *out);
+pith_append_fn pith_append_f32_reference, pith_append_f16_reference, pith_append_i8_reference;
+pith_attention_fn pith_attention_f32_reference, pith_attention_f16_reference, pith_attention_i8_reference;
 void pith_exp_array_reference(const float *x, size_t n, float *y);
 
 /* The code of 'row' and 'column' of a block of the layout slice16. */

@@ -48,8 +48,58 @@ typedef void pith_apply_fn(const struct pith_term *term, const struct pith_act *
 
 #define PITH_KERNEL_KINDS 16u /* indexed by kind id */
 
-/* Keys and values of one key head in blocks of 32 positions. */
-#define PITH_KV_BLOCK 32u
+/* ---- the KV cache ---- */
+
+#define PITH_KV_BLOCK 32u /* positions of a block */
+#define PITH_KV_GROUP 32u /* elements that share a scale in i8 */
+
+/* What a cache holds: the model's kv_dtype. */
+enum pith_kv_type { PITH_KV_F32, PITH_KV_F16, PITH_KV_I8, PITH_KV_TYPE_COUNT };
+
+/* Of one element. */
+static inline size_t pith_kv_nbytes(enum pith_kv_type type)
+{
+	return type == PITH_KV_F32 ? 4 : type == PITH_KV_F16 ? 2 : 1;
+}
+
+/* Keys and values of one key head of one sequence. */
+struct pith_kv {
+	void *keys;         /* [blocks][d][32]: position p is lane p % 32 of block p / 32 */
+	void *values;       /* [positions][d] */
+	float *key_scale;   /* i8: [blocks][groups][32] */
+	float *value_scale; /* i8: the same */
+};
+
+/* Groups of 32 elements of a head. */
+static inline size_t pith_kv_groups(size_t d) { return (d + PITH_KV_GROUP - 1) / PITH_KV_GROUP; }
+
+/* Where the scale of element i at 'position' is. */
+static inline size_t pith_kv_scale_place(size_t d, size_t position, size_t i)
+{
+	return (position / PITH_KV_BLOCK * pith_kv_groups(d) + i / PITH_KV_GROUP) * PITH_KV_BLOCK +
+	       position % PITH_KV_BLOCK;
+}
+
+/*
+ * Put 'count' positions from 'position' on into the cache.  key (rotated), value: row p is
+ * position + p, [count, ldk] and [count, ldv] f32, d columns each.  False when the type cannot hold a value.
+ */
+typedef bool pith_append_fn(const struct pith_kv *kv, size_t d, size_t position, size_t count,
+                            const float *key, size_t ldk, const float *value, size_t ldv);
+
+/* One query of one head; it sees the positions first .. last. */
+struct pith_query {
+	const float *q; /* [d] rotated */
+	float *out;     /* [d] */
+	size_t first, last;
+};
+
+/*
+ * numerics.md 7 for queries of one key head, of any tokens of its sequence.  Neighbours
+ * share what is read, so those that see nearly the same should be neighbours.
+ */
+typedef void pith_attention_fn(const struct pith_kv *kv, size_t d, const struct pith_query *queries,
+                               size_t count, float scale);
 
 struct pith_kernels {
 	const char *name; /* "reference", "avx2", "avx512" */
@@ -75,14 +125,9 @@ struct pith_kernels {
 	 */
 	void (*rotate)(float *x, size_t head_count, size_t d, const float *cosine,
 	               const float *sine);
-	/*
-	 * numerics.md 7: queries of one token that share one key head.
-	 * q: [g, d] rotated; keys: [blocks][d][32] (position p at block p/32, lane p%32);
-	 * values: [positions][d]; visible positions first .. last; out: [g, d].
-	 */
-	void (*attention)(const float *q, size_t g, size_t d, const float *keys,
-	                  const float *values, size_t first, size_t last, float scale,
-	                  float *out);
+	/* numerics.md 7, by type of the cache. */
+	pith_append_fn *append[PITH_KV_TYPE_COUNT];
+	pith_attention_fn *attention[PITH_KV_TYPE_COUNT];
 	/* exp of numerics.md 5 on n values; y may be x.  For the text coder and tests. */
 	void (*exp_array)(const float *x, size_t n, float *y);
 };

@@ -116,6 +116,23 @@ LANE_INLINE vf vf_from_u8(const uint8_t *p)
 	return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
 }
 
+LANE_INLINE vf vf_from_i8(const uint8_t *p)
+{
+	__m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
+	return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+LANE_INLINE vf vf_from_i8_part(const uint8_t *p, size_t count)
+{
+	uint8_t bytes[8] = {0};
+	memcpy(bytes, p, count);
+	return vf_from_i8(bytes);
+}
+/* Rounded to nearest even. */
+LANE_INLINE void vf_store_f16(uint8_t *p, vf v)
+{
+	_mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
 LANE_INLINE vi vi_load(const uint8_t *p)
 {
 	return _mm256_loadu_si256((const __m256i *)(const void *)p);

@@ -97,6 +97,23 @@ LANE_INLINE vf vf_from_u8(const uint8_t *p)
 	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
 }
 
+LANE_INLINE vf vf_from_i8(const uint8_t *p)
+{
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+LANE_INLINE vf vf_from_i8_part(const uint8_t *p, size_t count)
+{
+	__m128i bytes = _mm_maskz_loadu_epi8(vm_first(count), p);
+	return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+/* Rounded to nearest even. */
+LANE_INLINE void vf_store_f16(uint8_t *p, vf v)
+{
+	__m256i halves = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	_mm256_storeu_si256((__m256i *)(void *)p, halves);
+}
+
 LANE_INLINE vi vi_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
 LANE_INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 LANE_INLINE vi vi_set1(int32_t v) { return _mm512_set1_epi32(v); }

@@ -21,7 +21,12 @@ static const struct pith_kernels kernels_avx2 = {
 	.silu_mul = pith_silu_mul_avx2,
 	.add = pith_add_avx2,
 	.rotate = pith_rotate_avx2,
-	.attention = pith_attention_avx2,
+	.append[PITH_KV_F32] = pith_append_f32_avx2,
+	.append[PITH_KV_F16] = pith_append_f16_avx2,
+	.append[PITH_KV_I8] = pith_append_i8_avx2,
+	.attention[PITH_KV_F32] = pith_attention_f32_avx2,
+	.attention[PITH_KV_F16] = pith_attention_f16_avx2,
+	.attention[PITH_KV_I8] = pith_attention_i8_avx2,
 	.exp_array = pith_exp_array_avx2,
 };
 

@@ -21,7 +21,12 @@ static const struct pith_kernels kernels_avx512 = {
 	.silu_mul = pith_silu_mul_avx512,
 	.add = pith_add_avx512,
 	.rotate = pith_rotate_avx512,
-	.attention = pith_attention_avx512,
+	.append[PITH_KV_F32] = pith_append_f32_avx512,
+	.append[PITH_KV_F16] = pith_append_f16_avx512,
+	.append[PITH_KV_I8] = pith_append_i8_avx512,
+	.attention[PITH_KV_F32] = pith_attention_f32_avx512,
+	.attention[PITH_KV_F16] = pith_attention_f16_avx512,
+	.attention[PITH_KV_I8] = pith_attention_i8_avx512,
 	.exp_array = pith_exp_array_avx512,
 };
 

@@ -21,7 +21,12 @@ const struct pith_kernels pith_kernels_reference = {
 	.silu_mul = pith_silu_mul_reference,
 	.add = pith_add_reference,
 	.rotate = pith_rotate_reference,
-	.attention = pith_attention_reference,
+	.append[PITH_KV_F32] = pith_append_f32_reference,
+	.append[PITH_KV_F16] = pith_append_f16_reference,
+	.append[PITH_KV_I8] = pith_append_i8_reference,
+	.attention[PITH_KV_F32] = pith_attention_f32_reference,
+	.attention[PITH_KV_F16] = pith_attention_f16_reference,
+	.attention[PITH_KV_I8] = pith_attention_i8_reference,
 	.exp_array = pith_exp_array_reference,
 };
 

@@ -23,8 +23,8 @@ void pith_silu_mul_avx2(const float *g, const float *u, size_t n, float *h);
 void pith_add_avx2(float *x, const float *y, size_t n);
 void pith_rotate_avx2(float *x, size_t head_count, size_t d, const float *cosine,
                       const float *sine);
-void pith_attention_avx2(const float *q, size_t g, size_t d, const float *keys, const float *values,
-                         size_t first, size_t last, float scale, float *out);
+pith_append_fn pith_append_f32_avx2, pith_append_f16_avx2, pith_append_i8_avx2;
+pith_attention_fn pith_attention_f32_avx2, pith_attention_f16_avx2, pith_attention_i8_avx2;
 void pith_exp_array_avx2(const float *x, size_t n, float *y);
 
 #endif

@@ -23,8 +23,8 @@ void pith_silu_mul_avx512(const float *g, const float *u, size_t n, float *h);
 void pith_add_avx512(float *x, const float *y, size_t n);
 void pith_rotate_avx512(float *x, size_t head_count, size_t d, const float *cosine,
                         const float *sine);
-void pith_attention_avx512(const float *q, size_t g, size_t d, const float *keys,
-                           const float *values, size_t first, size_t last, float scale, float *out);
+pith_append_fn pith_append_f32_avx512, pith_append_f16_avx512, pith_append_i8_avx512;
+pith_attention_fn pith_attention_f32_avx512, pith_attention_f16_avx512, pith_attention_i8_avx512;
 void pith_exp_array_avx512(const float *x, size_t n, float *y);
 
 #endif

@@ -181,9 +181,7 @@ static pith_status llama_bind(struct pith_model *model, struct pith_error *err)
 	if (d < 1 || d > 1u << 20 || vocab < 1 || vocab > 1u << 24 || tied > 1 || !(eps > 0) ||
 	    !(model->rotary_ratio > 0 && model->rotary_ratio <= 1))
 		return pith_fail(err, PITH_E_CORRUPT, PITH_NO_OFF, RULE, "a key is out of its range");
-	if (kv_dtype != PITH_DTYPE_F32)
-		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, RULE,
-		                 "kv_dtype %llu is not built in", (unsigned long long)kv_dtype);
+	PITH_TRY(pith_model_kv_type(model, RULE, kv_dtype, err));
 	struct llama *w = calloc(1, sizeof(*w) + (size_t)model->info.block_count * sizeof(w->blocks[0]));
 	if (w == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for a model");
