@@ -223,7 +223,7 @@ const struct cli_command cmd_convert = {
         "  gptq             round with error feedback, needs --calib:\n"
         "                     bits, group (128), zero as rtn\n"
         "                     order=natural|act|static       default static\n"
-        "                     grid=minmax|mse|hessian        default hessian\n"
+        "                     grid=minmax|mse|hessian        default mse\n"
         "                     damp=SHARE                     default 1%\n"
         "\n"
         "The scheme applies to all matrices: linear layers, embedding and head.  Use\n"

@@ -31,7 +31,7 @@ static const struct scheme_key gptq_keys[] = {
     [GPTQ_GROUP] = {"group", SCHEME_GROUP, 128, 0, 0, NULL},
     [GPTQ_ZERO] = {"zero", SCHEME_CHOICE, GRID_ZERO_INT, 0, 0, "sym|int|real"},
     [GPTQ_ORDER] = {"order", SCHEME_CHOICE, ORDER_STATIC, 0, 0, "natural|act|static"},
-    [GPTQ_GRID] = {"grid", SCHEME_CHOICE, FIT_HESSIAN, 0, 0, "minmax|mse|hessian"},
+    [GPTQ_GRID] = {"grid", SCHEME_CHOICE, FIT_MSE, 0, 0, "minmax|mse|hessian"},
     [GPTQ_DAMP] = {"damp", SCHEME_NUMBER, 0.01, 0, 10, NULL},
     {0},
 };
@@ -236,8 +236,8 @@ const struct quant_method quant_method_gptq = {
     .help = "rounding with error feedback (needs --calib); bits=2..8 (4),\n"
             "group=16|32|64|128|256|row (128), zero=int|real|sym (int),\n"
             "order=natural|act|static (static: most active columns first, groups as\n"
-            "stored), grid=minmax|mse|hessian (hessian: scales by weighted least squared\n"
-            "error), damp=SHARE (1%)",
+            "stored), grid=minmax|mse|hessian (mse: scales by least squared error, hessian:\n"
+            "weighted by the Hessian), damp=SHARE (1%)",
     .role = QUANT_QUANTIZE,
     .needs_inputs = true,
     .keys = gptq_keys,
