@@ -2,7 +2,9 @@
  * What the coder's plan costs and gains: bits per byte and KB/s both ways, for one
  * model, one text and every window, overlap and stream count asked for.
  *
- *   bench_text MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,..      0 in a list: the default
+ *   bench_text [MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,..]      0 in a list: the default
+ *
+ * Without arguments: the default model on a text of this folder.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -87,6 +89,8 @@ static void load_text(struct bench *b, const char *path)
 
 int main(int argc, char **argv)
 {
+	static char *defaults[] = {"bench_text", "build/models/default.pith", "bench/texts/speeches-us-gov-00.txt",
+	                           "0", "512,256", "0,32,64", "32", NULL};
 	struct pith_error err;
 	struct pith_file *file;
 	struct pith_model *model;
@@ -95,7 +99,9 @@ int main(int argc, char **argv)
 	struct bench b = {0};
 	const void *blob;
 	size_t nbytes;
-	if (argc != 7)
+	if (argc == 1)
+		argv = defaults;
+	else if (argc != 7)
 		die("usage: bench_text MODEL TEXT THREADS WINDOWS OVERLAPS STREAMS", NULL);
 	if (pith_file_open(argv[1], 0, &file, &err) != PITH_OK ||
 	    pith_model_open(file, NULL, &model, &err) != PITH_OK ||

@@ -192,6 +192,15 @@ static size_t put_word(uint8_t *p, size_t room, uint32_t random)
 	return nbytes;
 }
 
+/* A line of two words with CRLF behind it. */
+static size_t put_line(uint8_t *p, size_t room, uint32_t random)
+{
+	const char *line = random % 2 == 0 ? "the abcd\r\n" : "in the ab\r\n";
+	size_t nbytes = strlen(line) < room ? strlen(line) : room;
+	memcpy(p, line, nbytes);
+	return nbytes;
+}
+
 static uint8_t *fill(const char *kind)
 {
 	uint8_t *p = malloc(BIG);
@@ -205,6 +214,8 @@ static uint8_t *fill(const char *kind)
 			p[i] = 'a';
 		else if (strcmp(kind, "utf8") == 0)
 			p[i] = (uint8_t)(0x80 + (h >> 25)); /* never valid */
+		else if (strcmp(kind, "crlf") == 0)
+			i += put_line(p + i, BIG - i, h >> 16) - 1;
 		else
 			i += put_word(p + i, BIG - i, h >> 16) - 1;
 	}
@@ -240,7 +251,7 @@ static void any_bytes_come_back(void **state)
 		check_round_trip(made, &small[i], 1, 4096, &stats);
 	check_round_trip(made, small, PITH_ARRAY_LENGTH(small), 4096, &stats);
 	check_round_trip(made, small, 0, 4096, &stats);
-	const char *const kinds[] = {"random", "run", "utf8", "text"};
+	const char *const kinds[] = {"random", "run", "utf8", "text", "crlf"};
 	const uint32_t segments[] = {4096, 10001, 1 << 20};
 	for (size_t k = 0; k < PITH_ARRAY_LENGTH(kinds); k++) {
 		uint8_t *p = fill(kinds[k]);
@@ -445,6 +456,27 @@ static void a_model_is_named_when_missing(void **state)
 	free(out.all.data);
 }
 
+/* CRLF text is coded without its CRs; what only looks like it is coded as it is. */
+static void line_ends_come_back(void **state)
+{
+	static const char *const texts[] = {"\r\n", "a\r\nb\r\n", "\r\r\n\r", "\n\r\n", "\r\n\n", "a\r", "\r\r", "\n"};
+	struct made *made = *state;
+	const struct text_coder *coder = pith_text_coder_segment(made->coder);
+	struct segment_plan plan = {0};
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(texts); i++) {
+		uint8_t code[200], raw[16];
+		size_t nbytes, size = strlen(texts[i]);
+		const uint8_t *text = (const uint8_t *)texts[i];
+		assert_int_equal(segment_model_encode(coder, &plan, NULL, 1 << 30, NULL, text, size, code,
+		                                      sizeof(code), &nbytes, NULL), PITH_OK);
+		assert_true(nbytes > 0);
+		assert_int_equal(code[0], i < 3 ? 1 : 0);
+		assert_int_equal(segment_model_decode(coder, NULL, 1 << 30, NULL, code, nbytes, 0, raw, size,
+		                                      NULL), PITH_OK);
+		assert_memory_equal(raw, text, size);
+	}
+}
+
 /* Overlaps, windows and stream counts that no default uses. */
 static void every_plan_round_trips(void **state)
 {
@@ -480,6 +512,7 @@ int main(void)
 		cmocka_unit_test(resealed_damage_is_harmless),
 		cmocka_unit_test(hostile_names_are_refused),
 		cmocka_unit_test(a_model_is_named_when_missing),
+		cmocka_unit_test(line_ends_come_back),
 		cmocka_unit_test(every_plan_round_trips),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

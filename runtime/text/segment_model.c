@@ -23,6 +23,7 @@
 /* Bytes a stream should have at least: its start costs as much as one restart. */
 #define LEAST_STREAM_NBYTES 4096u
 #define DEFAULT_STREAMS 32u
+#define FLAG_CRLF 1u
 
 struct stream {
 	uint32_t *ids;       /* tokens so far (decoder) or all of them (encoder) */
@@ -242,6 +243,43 @@ static bool take_varint(const uint8_t **p, const uint8_t *end, uint32_t *v)
 	return false;
 }
 
+/* ---- line ends ---- */
+
+/* Are there LFs, and a CR before each?  Counts them. */
+static bool has_crlf_only(const uint8_t *raw, size_t nbytes, size_t *count)
+{
+	size_t crlf = 0, lf = 0;
+	for (size_t i = 0; i < nbytes; i++) {
+		lf += raw[i] == '\n' ? 1 : 0;
+		crlf += raw[i] == '\n' && i > 0 && raw[i - 1] == '\r' ? 1 : 0;
+	}
+	bool only = crlf > 0 && crlf == lf;
+	*count = only ? crlf : 0;
+	return only;
+}
+
+static void remove_cr(const uint8_t *raw, size_t nbytes, uint8_t *text)
+{
+	for (size_t i = 0; i < nbytes; i++)
+		if (raw[i] != '\r' || i + 1 == nbytes || raw[i + 1] != '\n')
+			*text++ = raw[i];
+}
+
+/* Put a CR before each LF; false when that does not give raw_nbytes bytes. */
+static bool insert_cr(const uint8_t *text, size_t nbytes, uint8_t *raw, size_t raw_nbytes)
+{
+	size_t to = 0;
+	for (size_t i = 0; i < nbytes; i++) {
+		size_t need = text[i] == '\n' ? 2 : 1;
+		if (need > raw_nbytes - to)
+			return false;
+		if (need == 2)
+			raw[to++] = '\r';
+		raw[to++] = text[i];
+	}
+	return to == raw_nbytes;
+}
+
 /* ---- encoding ---- */
 
 struct encoding {
@@ -251,7 +289,9 @@ struct encoding {
 	struct decision *decisions; /* of one block */
 	size_t decision_cap;
 	size_t *path_off;           /* [BLOCK * stream_count] */
-	size_t coded_nbytes;        /* content bytes coded so far */
+	size_t coded_nbytes;        /* bytes of the text coded so far */
+	bool is_crlf;               /* what is coded is the text without the CR of each CRLF */
+	size_t cold_nbytes, cold_code_nbytes; /* of it, what had next to no context, and its code */
 };
 
 static size_t token_nbytes(const struct text_lm *lm, uint32_t id)
@@ -328,28 +368,34 @@ static pith_status encode_block(struct encoding *e, size_t begin, struct range_e
 }
 
 /*
- * Is there no hope to end within cap?  Streams are spread over the segment, so what is coded is a fair sample; early on
- * the starts of the streams weigh more than they will.
+ * Is there no hope to end within cap?  Streams are spread over the segment, so what is coded is a fair sample; the first
+ * tokens of the streams, which have no context, are left out of it, and the slack is for the short contexts behind them.
  */
-static bool is_hopeless(const struct encoding *e, size_t raw_nbytes, size_t coded_tokens, size_t now,
-                        size_t cap)
+static bool is_hopeless(struct encoding *e, size_t text_nbytes, size_t tokens_of_stream, size_t now, size_t cap)
 {
 	if (now > cap)
 		return true;
-	if (coded_tokens < 1024 || e->coded_nbytes == 0)
+	if (tokens_of_stream <= 2 * BLOCK) {
+		e->cold_nbytes = e->coded_nbytes;
+		e->cold_code_nbytes = now;
 		return false;
-	double projected = (double)now * (double)raw_nbytes / (double)e->coded_nbytes;
-	double slack = e->coded_nbytes < raw_nbytes / 8 ? 1.25 : 1.08;
-	return projected > slack * (double)cap;
+	}
+	size_t sample = e->coded_nbytes - e->cold_nbytes, left = text_nbytes - e->coded_nbytes;
+	if (sample < 2048)
+		return false;
+	double projected = (double)now + (double)(now - e->cold_code_nbytes) * (double)left / (double)sample;
+	return projected > (e->coded_nbytes < text_nbytes / 4 ? 1.15 : 1.05) * (double)cap;
 }
 
 static pith_status encode_streams(struct encoding *e, const struct segment_progress *progress,
-                                  size_t raw_nbytes, uint8_t *out, size_t out_cap,
+                                  size_t text_nbytes, uint8_t *out, size_t out_cap,
                                   size_t *out_nbytes, struct pith_error *err)
 {
 	struct work *w = &e->work;
 	size_t head = 0;
-	out[head++] = 0;
+	out[head++] = e->is_crlf ? FLAG_CRLF : 0;
+	if (e->is_crlf)
+		head += put_varint(out + head, (uint32_t)text_nbytes);
 	head += put_varint(out + head, w->window);
 	head += put_varint(out + head, w->overlap);
 	head += put_varint(out + head, (uint32_t)w->stream_count);
@@ -362,9 +408,8 @@ static pith_status encode_streams(struct encoding *e, const struct segment_progr
 		PITH_TRY(encode_block(e, t, &coder, err));
 		tell(progress, e->coded_nbytes - told);
 		told = e->coded_nbytes;
-		if (is_hopeless(e, raw_nbytes, (t + BLOCK) * w->stream_count, head + coder.out_nbytes,
-		                out_cap)) {
-			tell(progress, raw_nbytes - told);
+		if (is_hopeless(e, text_nbytes, t + BLOCK, head + coder.out_nbytes, out_cap)) {
+			tell(progress, text_nbytes - told);
 			return PITH_OK;
 		}
 	}
@@ -375,7 +420,7 @@ static pith_status encode_streams(struct encoding *e, const struct segment_progr
 }
 
 /* Bytes of the payload before the code, at most. */
-static size_t head_bound(size_t stream_count) { return 1 + 5 * (stream_count + 2); }
+static size_t head_bound(size_t stream_count) { return 1 + 5 * (stream_count + 3); }
 
 static void choose_plan(struct work *w, const struct segment_plan *plan, size_t raw_nbytes,
                         size_t id_count, size_t memory_limit)
@@ -401,39 +446,51 @@ static void choose_plan(struct work *w, const struct segment_plan *plan, size_t 
 	}
 }
 
+/* Encode 'text', which is the segment or, with is_crlf, the segment without CRs. */
+static pith_status encode_text(struct encoding *e, const struct segment_plan *plan, size_t memory_limit,
+                               const struct segment_progress *progress, const uint8_t *text,
+                               size_t nbytes, uint8_t *out, size_t out_cap, size_t *out_nbytes,
+                               struct pith_error *err)
+{
+	const struct text_lm *lm = e->work.coder->lm;
+	PITH_TRY(lm->encode(lm->ctx, text, nbytes, e->ids, nbytes, &e->id_count, err));
+	choose_plan(&e->work, plan, nbytes, e->id_count, memory_limit);
+	if (out_cap < head_bound(e->work.stream_count)) {
+		tell(progress, nbytes);
+		return PITH_OK; /* nothing so small is worth a model */
+	}
+	PITH_TRY(open_work(&e->work, memory_limit, err));
+	e->path_off = calloc(BLOCK * e->work.stream_count, sizeof(*e->path_off));
+	if (e->path_off == NULL)
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to code a segment");
+	cut_streams(e);
+	return encode_streams(e, progress, nbytes, out, out_cap, out_nbytes, err);
+}
+
 pith_status segment_model_encode(const struct text_coder *coder, const struct segment_plan *plan,
                                  const struct pith_executor *executor, size_t memory_limit,
                                  const struct segment_progress *progress, const uint8_t *raw,
                                  size_t raw_nbytes, uint8_t *out, size_t out_cap,
                                  size_t *out_nbytes, struct pith_error *err)
 {
-	const struct text_lm *lm = coder->lm;
 	struct encoding e = {.work = {.coder = coder, .executor = executor}};
+	uint8_t *text = malloc(raw_nbytes);
+	size_t cr_count = 0;
 	pith_status status;
 	*out_nbytes = 0;
 	e.ids = malloc(raw_nbytes * sizeof(*e.ids));
-	if (e.ids == NULL)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to code a segment");
-	status = lm->encode(lm->ctx, raw, raw_nbytes, e.ids, raw_nbytes, &e.id_count, err);
-	if (status != PITH_OK)
-		goto done;
-	choose_plan(&e.work, plan, raw_nbytes, e.id_count, memory_limit);
-	if (out_cap < head_bound(e.work.stream_count)) {
-		tell(progress, raw_nbytes);
-		goto done; /* nothing so small is worth a model */
-	}
-	status = open_work(&e.work, memory_limit, err);
-	if (status != PITH_OK)
-		goto done;
-	e.path_off = calloc(BLOCK * e.work.stream_count, sizeof(*e.path_off));
-	if (e.path_off == NULL) {
+	if (e.ids == NULL || text == NULL) {
 		status = pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to code a segment");
-		goto done;
+	} else {
+		e.is_crlf = has_crlf_only(raw, raw_nbytes, &cr_count);
+		if (e.is_crlf)
+			remove_cr(raw, raw_nbytes, text);
+		status = encode_text(&e, plan, memory_limit, progress, e.is_crlf ? text : raw,
+		                     raw_nbytes - cr_count, out, out_cap, out_nbytes, err);
+		tell(progress, cr_count);
 	}
-	cut_streams(&e);
-	status = encode_streams(&e, progress, raw_nbytes, out, out_cap, out_nbytes, err);
-done:
 	close_work(&e.work);
+	free(text);
 	free(e.path_off);
 	free(e.decisions);
 	free(e.ids);
@@ -444,6 +501,8 @@ done:
 
 struct head {
 	uint32_t window, overlap, stream_count;
+	uint32_t text_nbytes; /* what the streams hold together */
+	bool is_crlf;
 	const uint8_t *lengths; /* varints, checked */
 	const uint8_t *code;
 };
@@ -452,8 +511,12 @@ static pith_status take_head(const struct text_lm *lm, const uint8_t *payload, c
                              size_t raw_nbytes, uint64_t off, struct head *h, struct pith_error *err)
 {
 	const uint8_t *p = payload + 1;
-	bool good = payload < end && payload[0] == 0 && take_varint(&p, end, &h->window) &&
-	            take_varint(&p, end, &h->overlap) && take_varint(&p, end, &h->stream_count) &&
+	bool good = payload < end && payload[0] <= FLAG_CRLF;
+	h->is_crlf = good && payload[0] == FLAG_CRLF;
+	h->text_nbytes = (uint32_t)raw_nbytes;
+	if (h->is_crlf)
+		good = take_varint(&p, end, &h->text_nbytes) && h->text_nbytes < raw_nbytes;
+	good = good && take_varint(&p, end, &h->window) && take_varint(&p, end, &h->overlap) && take_varint(&p, end, &h->stream_count) &&
 	            h->window >= 2 && h->window <= lm->context_length &&
 	            h->overlap <= h->window / 2 && h->stream_count >= 1 &&
 	            h->stream_count <= TEXT_MAX_STREAMS;
@@ -465,8 +528,8 @@ static pith_status take_head(const struct text_lm *lm, const uint8_t *payload, c
 		sum += nbytes;
 	}
 	h->code = p;
-	// spec text.18: "flags is 0, the varints are in range and in shortest form, and every stream has at least one byte."
-	if (!good || sum >= raw_nbytes)
+	// spec text.18: "flags is 0 or 1, the varints are in range and in shortest form, and every stream has at least one byte"
+	if (!good || sum >= h->text_nbytes)
 		return pith_fail(err, PITH_E_CORRUPT, off, "text.18", "the streams of the segment are damaged");
 	return PITH_OK;
 }
@@ -522,20 +585,30 @@ pith_status segment_model_decode(const struct text_coder *coder,
 	PITH_TRY(take_head(coder->lm, payload, payload + nbytes, raw_nbytes, off, &h, err));
 	struct range_decoder decoder;
 	range_decoder_start(&decoder, h.code, (size_t)(payload + nbytes - h.code));
+	uint8_t *text = h.is_crlf ? malloc(h.text_nbytes) : raw;
 	struct work w = {
 		.coder = coder, .executor = executor, .window = h.window, .overlap = h.overlap,
-		.stream_count = h.stream_count, .decoder = &decoder, .raw = raw, .off = off,
+		.stream_count = h.stream_count, .decoder = &decoder, .raw = text, .off = off,
 	};
 	/* a token has a byte or more, so a stream's tokens fit where its bytes are counted */
-	uint32_t *ids = malloc(raw_nbytes * sizeof(*ids));
-	pith_status status = ids != NULL ? open_work(&w, memory_limit, err) :
-	                                   pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
-	                                             "no memory to decode a segment");
+	uint32_t *ids = malloc(h.text_nbytes * sizeof(*ids));
+	pith_status status = ids != NULL && text != NULL ?
+	                             open_work(&w, memory_limit, err) :
+	                             pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
+	                                       "no memory to decode a segment");
 	if (status == PITH_OK) {
-		set_streams(&w, &h, ids, raw_nbytes);
+		set_streams(&w, &h, ids, h.text_nbytes);
 		status = decode_streams(&w, progress, err);
 	}
+	if (status == PITH_OK && h.is_crlf) {
+		tell(progress, raw_nbytes - h.text_nbytes);
+		// spec text.20: "With CRLF, text_nbytes plus the number of LF bytes in the text is raw_nbytes."
+		if (!insert_cr(text, h.text_nbytes, raw, raw_nbytes))
+			status = pith_fail(err, PITH_E_CORRUPT, off, "text.20", "the line ends do not add up");
+	}
 	close_work(&w);
+	if (text != raw)
+		free(text);
 	free(ids);
 	return status;
 }
