@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 struct cmd_convert_options {
-	const char *output, *scheme;
+	const char *output, *scheme, *kv;
 	struct cli_list rules;
 	const char *calib;
 	uint64_t calib_samples, calib_length, calib_seed, memory;
@@ -26,6 +26,8 @@ static const struct cli_option convert_table[] = {
      "how weights are stored, see below; default bf16"},
     {"rule", 'r', CLI_LIST, offsetof(struct cmd_convert_options, rules), "REGEX=SCHEME",
      "another scheme for the tensors whose name matches;\nmay be repeated, the last match wins"},
+    {"kv", 0, CLI_STRING, offsetof(struct cmd_convert_options, kv), "f32|f16|int8",
+     "how keys and values of past tokens are held when the model\nruns; default f32"},
     {"calib", 'c', CLI_STRING, offsetof(struct cmd_convert_options, calib), "TEXT",
      "calibrate with this text: plain, or JSON lines with a member \"text\""},
     {"calib-samples", 0, CLI_COUNT, offsetof(struct cmd_convert_options, calib_samples), "N",
@@ -159,6 +161,14 @@ static unsigned thread_count(uint64_t asked)
 	return asked > 64 ? 64 : (unsigned)asked;
 }
 
+/* 0: not a type a KV cache can have */
+static unsigned kv_dtype(const char *name)
+{
+	if (name == NULL || strcmp(name, "f32") == 0)
+		return PITH_DTYPE_F32;
+	return strcmp(name, "f16") == 0 ? PITH_DTYPE_F16 : strcmp(name, "int8") == 0 ? PITH_DTYPE_I8 : 0;
+}
+
 static int check_target(struct cli *cli, const struct cmd_convert_options *o)
 {
 	if (o->dry_run)
@@ -179,10 +189,12 @@ static int convert_run(struct cli *cli, const void *options)
 	    .scheme = o->scheme, .rules = o->rules.item, .rule_count = o->rules.count,
 	    .calib = o->calib, .calib_samples = o->calib_samples, .calib_length = o->calib_length,
 	    .calib_seed = o->calib_seed, .memory = o->memory, .resume = o->resume,
-	    .threads = thread_count(o->threads), .dry_run = o->dry_run, .progress = show_progress,
+	    .kv_dtype = kv_dtype(o->kv), .threads = thread_count(o->threads), .dry_run = o->dry_run, .progress = show_progress,
 	    .note = show_note, .temporary = track_temporary, .ctx = &talk};
 	struct convert_result result;
 	struct pith_error err = {.off = PITH_NO_OFF};
+	if (work.kv_dtype == 0)
+		return cli_usage(cli, "--kv is f32, f16 or int8, not '%s'", o->kv);
 	int code = check_target(cli, o);
 	if (code != CLI_OK)
 		return code;

@@ -119,6 +119,8 @@ static pith_status prepare(struct conversion *c, const char *source, struct pith
 	PITH_TRY(source_open(source, &c->src, err));
 	PITH_TRY(import_find(c->src, &c->family, err));
 	PITH_TRY(import_plan_make(c->family, c->src, &c->plan, err));
+	if (c->options->kv_dtype != 0)
+		import_set_u64(&c->plan, "kv_dtype", c->options->kv_dtype);
 	PITH_TRY(import_check(&c->plan, c->src, err));
 	PITH_TRY(recipe_make(c->options, &c->plan, c->src, &c->recipe, c->result, err));
 	PITH_TRY(import_texts(c, err));

@@ -16,6 +16,7 @@ struct convert_options {
 	const char *scheme;       /* "rtn:bits=4,group=64"; NULL: bf16 */
 	const char *const *rules; /* "REGEX=SCHEME" by tensor name; the last that matches wins */
 	size_t rule_count;
+	unsigned kv_dtype; /* PITH_DTYPE of the KV cache: F32, F16 or I8; 0: f32 */
 	unsigned threads; /* 0: 1 */
 	/*
 	 * Text to calibrate with; schemes that need one fail without.  Samples of 'length' tokens; 0: 128, and

@@ -138,6 +138,13 @@ void import_key_string(struct import_plan *p, const char *key, const char *value
 	add_key(p, key, PITH_ARCH_STRING, flags)->string = value;
 }
 
+void import_set_u64(struct import_plan *p, const char *key, uint64_t value)
+{
+	for (size_t i = 0; i < p->key_count; i++)
+		if (p->key[i].type == PITH_ARCH_U64 && strcmp(p->key[i].key, key) == 0)
+			p->key[i].u64 = value;
+}
+
 pith_status import_reserve(struct import_plan *p, size_t blocks, size_t tensors,
                            struct pith_error *err)
 {

@@ -69,6 +69,8 @@ pith_status import_check(const struct import_plan *plan, const struct source *sr
 void import_key_u64(struct import_plan *p, const char *key, uint64_t value, uint32_t flags);
 void import_key_f64(struct import_plan *p, const char *key, double value, uint32_t flags);
 void import_key_string(struct import_plan *p, const char *key, const char *value, uint32_t flags);
+/* Another value for a number that the plan has already. */
+void import_set_u64(struct import_plan *p, const char *key, uint64_t value);
 
 pith_status import_reserve(struct import_plan *p, size_t blocks, size_t tensors,
                            struct pith_error *err);

@@ -239,7 +239,7 @@ void toy_write(const struct toy *toy, const char *path)
 	require_ok(pith_writer_arch_f64(t.w, "rms_norm_eps", toy->eps, PITH_ARCH_MUST, &err), &err);
 	require_ok(pith_writer_arch_f64(t.w, "rope.ratio", toy->ratio, PITH_ARCH_MUST, &err), &err);
 	require_ok(pith_writer_arch_u64(t.w, "head_tied", toy->tied, PITH_ARCH_MUST, &err), &err);
-	require_ok(pith_writer_arch_u64(t.w, "kv_dtype", 1, PITH_ARCH_MUST, &err), &err);
+	require_ok(pith_writer_arch_u64(t.w, "kv_dtype", toy->kv_dtype > 0 ? toy->kv_dtype : 1, PITH_ARCH_MUST, &err), &err);
 	require_ok(pith_writer_arch_u64(t.w, "context_length", 128, 0, &err), &err);
 	if (toy->extra_key != NULL)
 		require_ok(pith_writer_arch_u64(t.w, toy->extra_key, 1, PITH_ARCH_MUST, &err), &err);

@@ -46,6 +46,7 @@ struct toy {
 	bool mixed;
 	bool not_finite; /* the last norm is infinite */
 	bool bad_canary; /* one weight's canary is wrong in one bit */
+	unsigned kv_dtype; /* 0: f32 */
 	const char *extra_key; /* a key that must be understood, or NULL */
 	const char *leave_out; /* name of a weight that is not written, or NULL */
 };

@@ -34,20 +34,20 @@ TOKENS = 37  # more than one block of 32 keys
 
 
 class Bits(unittest.TestCase):
-	def engine(self, scheme, cpu=None):
+	def engine(self, scheme, cpu=None, kv="f32"):
 		"""(the file, logits) that the engine makes with a scheme."""
 		with tempfile.TemporaryDirectory() as folder:
 			path, dump = pathlib.Path(folder) / "model.pith", pathlib.Path(folder) / "logits.f32"
 			environment = dict(os.environ, **({"PITH_CPU": cpu} if cpu else {}))
-			for arguments in (["convert", MODEL, "-o", path, "--scheme", scheme],
+			for arguments in (["convert", MODEL, "-o", path, "--scheme", scheme, "--kv", kv],
 			                  ["eval", path, "--text", TEXT, "--window", TOKENS, "--limit", TOKENS, "--dump-logits", dump]):
 				run = subprocess.run([str(PITH)] + [str(a) for a in arguments], capture_output=True, text=True, env=environment)
 				self.assertEqual(0, run.returncode, run.stderr)
 			return PithFile(path.read_bytes()), np.fromfile(dump, np.uint32).reshape(TOKENS, -1)
 
-	def compare(self, scheme):
+	def compare(self, scheme, kv="f32"):
 		ids = Encoder(MODEL).encode(TEXT.read_text(encoding="utf-8")[:2000])[:TOKENS]
-		file, engine = self.engine(scheme)
+		file, engine = self.engine(scheme, kv=kv)
 		self.assertEqual([], verify(file))  # the canaries too
 		prose = reader_llama.logits(file, ids).view(np.uint32)
 		self.assertEqual(prose.shape, engine.shape)
@@ -64,6 +64,12 @@ class Bits(unittest.TestCase):
 
 	def test_rtn8_group16(self):
 		self.compare("rtn:bits=8,group=16")
+
+	def test_kv_f16(self):
+		self.compare("bf16", "f16")
+
+	def test_kv_int8(self):
+		self.compare("bf16", "int8")
 
 	def test_tokenizer(self):
 		"""The stored tables by the prose: valid, and the ids of the tests' own encoder."""

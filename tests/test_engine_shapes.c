@@ -145,27 +145,26 @@ static void test_oracle_sees(void **state)
 	}
 }
 
-static void test_same_bits(void **state)
+static void check_same_bits(const struct toy *toy, size_t most_threads, size_t batch_step)
 {
 	const struct pith_kernels *sets[8];
-	size_t set_count = pith_kernels_available(sets), size = COUNT * mixed.vocab;
+	size_t set_count = pith_kernels_available(sets), size = COUNT * toy->vocab;
 	uint32_t tokens[COUNT];
 	float *expected = calloc(size, sizeof(float)), *got = calloc(size, sizeof(float));
-	(void)state;
-	random_tokens(tokens, COUNT, mixed.vocab, 3);
+	random_tokens(tokens, COUNT, toy->vocab, 3);
 	for (size_t k = set_count; k-- > 0;) { /* the reference first */
 		char mask[64];
-		struct opened o = open_toy(&mixed, mask_for_set(k, mask));
+		struct opened o = open_toy(toy, mask_for_set(k, mask));
 		struct pith_model_info info;
 		pith_model_info(o.model, &info);
 		assert_string_equal(info.kernels, sets[k]->name);
-		for (size_t threads = 1; threads <= 4; threads++) {
+		for (size_t threads = 1; threads <= most_threads; threads++) {
 			struct pith_team *team;
 			struct pith_error err;
 			require_ok(pith_team_new(threads, &team, &err), &err);
-			for (size_t batch = 1; batch <= 33; batch += threads == 2 ? 1 : 8) {
+			for (size_t batch = 1; batch <= 33; batch += threads == 2 ? batch_step : 8) {
 				float *to = k == set_count - 1 && threads == 1 && batch == 1 ? expected : got;
-				run_model(o.model, pith_team_executor(team), tokens, COUNT, batch, mixed.vocab, to);
+				run_model(o.model, pith_team_executor(team), tokens, COUNT, batch, toy->vocab, to);
 				if (to == got && memcmp(got, expected, size * sizeof(float)) != 0)
 					fail_msg("%s, %zu threads, batch %zu: other bits", sets[k]->name, threads, batch);
 			}
@@ -174,9 +173,47 @@ static void test_same_bits(void **state)
 		close_toy(o);
 	}
 	/* the logits are not all one number */
-	assert_true(memcmp(expected, expected + mixed.vocab, mixed.vocab * sizeof(float)) != 0);
+	assert_true(memcmp(expected, expected + toy->vocab, toy->vocab * sizeof(float)) != 0);
 	free(expected);
 	free(got);
+}
+
+static void test_same_bits(void **state)
+{
+	(void)state;
+	check_same_bits(&mixed, 4, 1);
+}
+
+/* Other types of the KV cache: the same bits everywhere, and near to f32 but not it. */
+static void test_kv_types(void **state)
+{
+	static const struct {
+		unsigned dtype;
+		double low, high;
+	} types[] = {{PITH_DTYPE_F16, 1e-6, 5e-3}, {PITH_DTYPE_I8, 1e-4, 5e-2}};
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct toy toy = mixed;
+		toy.kv_dtype = types[i].dtype;
+		check_same_bits(&toy, 2, 8);
+		for (size_t t = 0; t < sizeof(toys) / sizeof(toys[0]); t++) {
+			toy = toys[t];
+			toy.kv_dtype = types[i].dtype;
+			struct opened o = open_toy(&toy, NULL);
+			uint32_t tokens[COUNT];
+			float *logits = calloc(COUNT * toy.vocab, sizeof(*logits));
+			double *oracle = calloc(COUNT * toy.vocab, sizeof(*oracle));
+			random_tokens(tokens, COUNT, toy.vocab, 77 + t);
+			oracle_forward(o.file, &toy, tokens, COUNT, oracle);
+			run_model(o.model, NULL, tokens, COUNT, 9, toy.vocab, logits);
+			double difference = relative_difference(logits, oracle, COUNT * toy.vocab);
+			if (!(difference > types[i].low && difference < types[i].high))
+				fail_msg("kv_dtype %u, toy %zu: logits off by %g", toy.kv_dtype, t, difference);
+			free(logits);
+			free(oracle);
+			close_toy(o);
+		}
+	}
 }
 
 /* Integer kinds: the f64 oracle knows nothing of int8 activations, so only the size of their error is checked. */
@@ -364,6 +401,11 @@ static void test_refusals(void **state)
 	assert_non_null(strstr(err.msg, toy.extra_key));
 
 	toy = toys[0];
+	toy.kv_dtype = PITH_DTYPE_BF16;
+	assert_int_equal(open_status(&toy, false, &err), PITH_E_UNSUPPORTED);
+	assert_non_null(strstr(err.msg, "kv_dtype 3"));
+
+	toy = toys[0];
 	toy.eps = 0;
 	assert_int_equal(open_status(&toy, false, &err), PITH_E_CORRUPT);
 	toy = toys[0];
@@ -379,7 +421,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shapes),        cmocka_unit_test(test_oracle_sees),
-		cmocka_unit_test(test_same_bits),     cmocka_unit_test(test_mixed_is_near),
+		cmocka_unit_test(test_same_bits), cmocka_unit_test(test_kv_types),     cmocka_unit_test(test_mixed_is_near),
 		cmocka_unit_test(test_linear_apply),  cmocka_unit_test(test_linear_not_finite),
 		cmocka_unit_test(test_not_finite_does_not_advance),
 		cmocka_unit_test(test_refusals),

@@ -38,6 +38,7 @@ class Block:
 		raw, _ = file.entry("BLCK", i)
 		(flags, self.heads, self.kv_heads, self.head_dim, self.ffn, attention_of, ffn_of, self.window,
 		 attention_const, ffn_const) = struct.unpack_from("<10I", raw, 0)
+		self.kv_dtype = file.arch()["kv_dtype"]
 		self.has_attention, self.has_ffn = bool(flags & 1), bool(flags & 2)
 		own, attention, ffn = (f"model.layers.{n}." for n in (i, attention_of, ffn_of))
 		vector = lambda name: file.unpack(file.find(name)).reshape(-1)
@@ -47,22 +48,28 @@ class Block:
 			self.norm = vector(own + "input_layernorm.weight")
 			self.q, self.k, self.v, self.o = (Linear(file, f"{attention}self_attn.{p}_proj.weight") for p in "qkvo")
 			self.keys = np.zeros((0, self.kv_heads, self.head_dim), F32)
-			self.values = self.keys
+			self.values = self.key_scales = self.value_scales = self.keys
 		if self.has_ffn:
 			self.ffn_norm = vector(own + "post_attention_layernorm.weight")
 			self.gate, self.up, self.down = (Linear(file, f"{ffn}mlp.{p}_proj.weight") for p in ("gate", "up", "down"))
+
+	def append(self, rows, scales, new):
+		held, scale = zip(*(numerics.cached(self.kv_dtype, head) for head in new))
+		return np.concatenate([rows, np.stack(held)[None]]), np.concatenate([scales, np.stack(scale)[None]])
 
 	def attend(self, n, position, cos, sin):
 		shape = lambda y, heads: y.reshape(heads, self.head_dim)
 		q, k, v = shape(self.q.apply(n), self.heads), shape(self.k.apply(n), self.kv_heads), shape(self.v.apply(n), self.kv_heads)
 		q = np.stack([numerics.rotate(h, cos, sin) for h in q])
 		k = np.stack([numerics.rotate(h, cos, sin) for h in k])
-		self.keys = np.concatenate([self.keys, k[None]])
-		self.values = np.concatenate([self.values, v[None]])
+		self.keys, self.key_scales = self.append(self.keys, self.key_scales, k)
+		self.values, self.value_scales = self.append(self.values, self.value_scales, v)
+		scaled = self.kv_dtype == numerics.I8_CACHE
 		out = []
 		for head in range(self.heads):
 			kv = head * self.kv_heads // self.heads
-			out.append(numerics.attention(q[head], self.keys[:, kv], self.values[:, kv], position, self.window))
+			scales = (self.key_scales[:, kv], self.value_scales[:, kv]) if scaled else ()
+			out.append(numerics.attention(q[head], self.keys[:, kv], self.values[:, kv], position, self.window, *scales))
 		return self.o.apply(np.concatenate(out))
 
 

@@ -214,9 +214,34 @@ def rotate(x, cos, sin):
 	return np.concatenate([fma(low, cos, -(high * sin)), fma(high, cos, low * sin)])
 
 
-def attention(q, keys, values, position, window=0):
+F32_CACHE, F16_CACHE, I8_CACHE = 1, 2, 7  # kv_dtype
+
+
+def cached(kv_dtype, x):
 	"""
-	One query head: q [d] f32, keys and values [position + 1, d] f32 -> [d] f32.
+	Section 7, Cache: one position's key or value of one head, [d] f32 -> (values [d] f32, scales [d] f32).
+	The scale of an element is that of its group; 1 where the type has none.
+	"""
+	x = np.asarray(x, F32)
+	ones = np.ones(x.size, F32)
+	if kv_dtype == F32_CACHE:
+		return x, ones
+	if kv_dtype == F16_CACHE:
+		with np.errstate(over="ignore"):
+			half = x.astype(np.float16)
+		if not np.isfinite(half).all():
+			raise ValueError("the forward pass gives a value that binary16 does not hold")
+		return half.astype(F32), ones
+	if kv_dtype != I8_CACHE:
+		raise ValueError(f"kv_dtype {kv_dtype} is reserved")
+	q, scales = quantize_activation(x)[:2]
+	return np.asarray(q).reshape(-1)[:x.size].astype(F32), np.repeat(np.asarray(scales, F32), 32)[:x.size]
+
+
+def attention(q, keys, values, position, window=0, key_scales=None, value_scales=None):
+	"""
+	One query head: q [d] f32, keys and values [position + 1, d] f32 -> [d] f32.  With an i8 cache
+	keys and values are its integers and the scales have the same shape.
 	"""
 	q, keys, values = (np.asarray(v, F32) for v in (q, keys, values))
 	d = q.size
@@ -225,9 +250,17 @@ def attention(q, keys, values, position, window=0):
 	best, lanes, o = F32(-np.inf), np.zeros(16, F32), np.zeros(d, F32)
 	for block in range(first // 32 * 32, position + 1, 32):
 		seen = range(max(block, first), min(block + 32, position + 1))
+		rows = slice(seen.start, seen.stop)
 		s = np.zeros(len(seen), F32)
-		for i in range(d):
-			s = fma(q[i], keys[seen.start:seen.stop, i], s)
+		if key_scales is None:
+			for i in range(d):
+				s = fma(q[i], keys[rows, i], s)
+		else:
+			for group in range(0, d, 32):
+				u = np.zeros(len(seen), F32)
+				for i in range(group, min(group + 32, d)):
+					u = fma(q[i], keys[rows, i], u)
+				s = fma(key_scales[rows, group], u, s)
 		s = (s * scale).astype(F32)
 		higher = max(best, s.max())
 		c = F32(0) if np.isneginf(best) else exp(best - higher)[()]
@@ -235,7 +268,7 @@ def attention(q, keys, values, position, window=0):
 		lanes, o = lanes * c, o * c
 		for j, weight in zip(seen, p):
 			lanes[j % 16] = lanes[j % 16] + weight
-			o = fma(weight, values[j], o)
+			o = fma(weight if value_scales is None else weight * value_scales[j], values[j], o)
 		best = higher
 	return o / tree16(lanes)
 
