@@ -4,7 +4,6 @@
 #include "recipe.h"
 
 #include "bytes.h"
-#include "calibrate_stats.h"
 #include "sha256.h"
 
 #include <stdio.h>
@@ -241,15 +240,9 @@ static pith_status sample_step(const struct recipe_step *step, const struct sour
 	struct quant_job job = {.src = src, .tensor = step->have, .m = rows, .n = step->n,
 	                        .threads = threads};
 	struct quant_result q;
-	struct calibration_stats *stats = NULL;
-	if (step->scheme && scheme_needs_inputs(step->scheme)) {
-		PITH_TRY(calibration_stats_identity(step->n, &stats, err));
-		job.inputs = calibration_stats_inputs(stats);
-	}
 	double start = now_seconds();
 	pith_status status = recipe_step_run(step, &job, &q, err);
 	*seconds = (now_seconds() - start) / ((double)rows * (double)step->n);
-	calibration_stats_free(stats);
 	if (status == PITH_OK)
 		quant_result_free(&q);
 	return status;
@@ -296,7 +289,8 @@ pith_status recipe_estimate(const struct recipe *r, const struct source *src, un
 			    (!largest || r->step[i].have->nbytes > largest->have->nbytes))
 				largest = &r->step[i];
 		double seconds = 0;
-		if (largest)
+		/* a method with a factorization costs no fixed time per element: calibrate_seconds() has it */
+		if (largest && !(largest->scheme && scheme_needs_inputs(largest->scheme)))
 			PITH_TRY(sample_step(largest, src, threads, &seconds, err));
 		result->seconds += seconds * (double)result->group[g].element_count;
 	}
