@@ -208,6 +208,44 @@ void pith_nn_rotate_append(struct pith_step *s, const struct pith_cache *cache)
 	pith_parallel(s->run.executor, s->k, work, rotate_append_rows, &task);
 }
 
+bool pith_nn_finite(const float *v, size_t count)
+{
+	enum { LANES = 16 }; /* a count that compilers make vectors of */
+	uint32_t seen[LANES] = {0}, any = 0;
+	size_t j = 0;
+	/* the top bit shows where the exponent is all ones */
+	for (; j + LANES <= count; j += LANES)
+		for (size_t l = 0; l < LANES; l++)
+			seen[l] |= (bits_of_f32(v[j + l]) & 0x7fffffffu) + 0x00800000u;
+	for (; j < count; j++)
+		any |= (bits_of_f32(v[j]) & 0x7fffffffu) + 0x00800000u;
+	for (size_t l = 0; l < LANES; l++)
+		any |= seen[l];
+	return any >> 31 == 0;
+}
+
+size_t pith_nn_keep_logit_rows(struct pith_step *s)
+{
+	size_t kept = 0;
+	for (size_t r = 0; r < s->k; r++) {
+		const float *x = s->x.v + r * s->x.ld;
+		if (kept == s->logit_count || s->logit_row[kept] != r) {
+			if (!pith_nn_finite(x, s->d))
+				atomic_store(&s->run.not_finite, true);
+			continue;
+		}
+		if (kept < r) {
+			memcpy(s->x.v + kept * s->x.ld, x, s->x.ld * sizeof(float));
+			memcpy(s->q.v + kept * s->q.ld, s->q.v + r * s->q.ld, s->q.ld * sizeof(float));
+			s->place[kept] = s->place[r];
+		}
+		s->logit_row[kept] = kept;
+		kept++;
+	}
+	s->k = kept;
+	return kept;
+}
+
 /* First position that a query at 'position' sees. */
 static size_t first_visible(const struct pith_cache *c, size_t position)
 {

@@ -38,7 +38,7 @@ struct pith_cache {
 
 struct pith_step {
 	struct pith_linear_runner run;
-	size_t k;                 /* rows */
+	size_t k;                 /* rows; from pith_nn_keep_logit_rows() on, those with logits */
 	uint32_t *token;          /* [k] */
 	struct pith_place *place; /* [k] */
 	size_t d;
@@ -75,6 +75,13 @@ void pith_nn_linear(struct pith_step *s, struct pith_input *in, const struct pit
                     size_t count);
 /* Rotate q and key, append key and value to the cache. */
 void pith_nn_rotate_append(struct pith_step *s, const struct pith_cache *cache);
+/*
+ * From here on only the rows that want logits matter: x, q and place move together and k becomes
+ * their number, which is returned.  What the others have appended stays; that it is finite is seen now or never.
+ */
+size_t pith_nn_keep_logit_rows(struct pith_step *s);
+/* No value is infinite or NaN. */
+bool pith_nn_finite(const float *v, size_t count);
 /* a = attention of q over the cache; every row sees what rows before it have appended. */
 void pith_nn_attention(struct pith_step *s, const struct pith_cache *cache);
 /* h = silu(gate) * up, f columns. */

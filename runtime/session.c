@@ -206,26 +206,15 @@ static pith_status place_rows(struct pith_session *s, const struct pith_row *row
 	return PITH_OK;
 }
 
-/* No branch in the loop: the exponent's all-ones show in the largest magnitude. */
-static bool all_finite(const float *v, size_t count)
-{
-	uint32_t largest = 0;
-	for (size_t j = 0; j < count; j++) {
-		uint32_t magnitude = bits_of_f32(v[j]) & 0x7fffffffu;
-		largest = magnitude > largest ? magnitude : largest;
-	}
-	return largest < 0x7f800000u;
-}
-
 static pith_status check_finite(struct pith_session *s, struct pith_error *err)
 {
 	struct pith_step *step = &s->step;
 	bool finite = !atomic_load(&step->run.not_finite);
 	for (size_t r = 0; r < step->logit_count && finite; r++)
-		finite = all_finite(step->logits.v + r * step->logits.ld, (size_t)s->model->info.vocab_count);
+		finite = pith_nn_finite(step->logits.v + r * step->logits.ld, (size_t)s->model->info.vocab_count);
 	/* also what no logit shows yet must not get into a cache unseen */
 	for (size_t r = 0; r < step->k && finite; r++)
-		finite = all_finite(step->x.v + r * step->x.ld, step->d);
+		finite = pith_nn_finite(step->x.v + r * step->x.ld, step->d);
 	// spec numerics: "A logit that is not finite is an error."
 	return finite ? PITH_OK
 	              : pith_fail(err, PITH_E_CORRUPT, PITH_NO_OFF, "numerics",
@@ -243,7 +232,7 @@ pith_status pith_session_step(struct pith_session *session, const struct pith_ro
 	session->model->architecture->forward(session->model, step);
 	PITH_TRY(check_finite(session, err));
 	for (size_t r = 0; r < count; r++)
-		session->length[rows[r].sequence] = step->place[r].position + 1;
+		session->length[rows[r].sequence]++;
 	if (logits != NULL && step->logit_count > 0)
 		*logits = step->logits.v;
 	return PITH_OK;

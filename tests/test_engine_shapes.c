@@ -216,6 +216,50 @@ static void test_kv_types(void **state)
 	}
 }
 
+/* A row's logits do not depend on which other rows want some. */
+static void test_some_logits(void **state)
+{
+	(void)state;
+	for (size_t t = 0; t < sizeof(toys) / sizeof(toys[0]); t++) {
+		const struct toy *toy = &toys[t];
+		struct opened o = open_toy(toy, NULL);
+		struct pith_session_options options = {.sequence_count = 2, .context_length = COUNT,
+		                                       .batch_count = 16};
+		struct pith_session *session;
+		struct pith_error err;
+		uint32_t tokens[COUNT];
+		uint64_t random = 4 + t;
+		float *all = calloc(COUNT * toy->vocab, sizeof(*all));
+		size_t wanted = 0;
+		random_tokens(tokens, COUNT, toy->vocab, 3);
+		run_model(o.model, NULL, tokens, COUNT, 8, toy->vocab, all);
+		require_ok(pith_session_new(o.model, &options, &session, &err), &err);
+		for (size_t done = 0; done < COUNT;) {
+			struct pith_row rows[16];
+			size_t k = 0, count = 1 + random_below(&random, 8), seen = 0;
+			const float *logits;
+			for (; k < 2 * count && done + k / 2 < COUNT; k += 2)
+				for (uint32_t q = 0; q < 2; q++)
+					rows[k + q] = (struct pith_row){q, tokens[done + k / 2], random_below(&random, 3) == 0};
+			require_ok(pith_session_step(session, rows, k, &logits, &err), &err);
+			for (size_t r = 0; r < k; r++) {
+				if (!rows[r].want_logits)
+					continue;
+				assert_memory_equal(logits + seen++ * pith_session_logit_stride(session),
+				                    all + (done + r / 2) * toy->vocab, toy->vocab * sizeof(float));
+				wanted++;
+			}
+			assert_true((logits == NULL) == (seen == 0));
+			done += k / 2;
+			assert_int_equal(pith_session_length(session, 1), done);
+		}
+		assert_true(wanted > COUNT / 4 && wanted < 2 * COUNT);
+		pith_session_free(session);
+		free(all);
+		close_toy(o);
+	}
+}
+
 /* Integer kinds: the f64 oracle knows nothing of int8 activations, so only the size of their error is checked. */
 static void test_mixed_is_near(void **state)
 {
@@ -421,7 +465,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shapes),        cmocka_unit_test(test_oracle_sees),
-		cmocka_unit_test(test_same_bits), cmocka_unit_test(test_kv_types),     cmocka_unit_test(test_mixed_is_near),
+		cmocka_unit_test(test_same_bits), cmocka_unit_test(test_kv_types), cmocka_unit_test(test_some_logits),     cmocka_unit_test(test_mixed_is_near),
 		cmocka_unit_test(test_linear_apply),  cmocka_unit_test(test_linear_not_finite),
 		cmocka_unit_test(test_not_finite_does_not_advance),
 		cmocka_unit_test(test_refusals),

@@ -32,15 +32,20 @@ static void llama_forward(const struct pith_model *model, struct pith_step *s)
 	for (size_t i = 0; i < model->info.block_count; i++) {
 		const struct pith_block *shape = &model->blocks[i];
 		const struct llama_block *b = &w->blocks[i];
+		const bool last = i + 1 == model->info.block_count;
 
 		if (shape->has_attention) {
 			struct pith_nn_product qkv[] = {{b->q, &s->q}, {b->k, &s->key}, {b->v, &s->value}};
 			pith_nn_norm(s, b->attention_norm, w->eps);
 			pith_nn_linear(s, &s->n, qkv, 3);
 			pith_nn_rotate_append(s, &s->cache[i]);
+			if (last && pith_nn_keep_logit_rows(s) == 0)
+				return;
 			pith_nn_attention(s, &s->cache[i]);
 			pith_nn_linear(s, &s->a, &(struct pith_nn_product){b->o, &s->y}, 1);
 			pith_nn_add(s);
+		} else if (last && pith_nn_keep_logit_rows(s) == 0) {
+			return;
 		} else if (b->attention_const != NULL) {
 			pith_nn_add_const(s, b->attention_const);
 		}
