@@ -256,7 +256,7 @@ static inline size_t quant_piece_rows(const struct quant_job *job)
 void quant_rows(unsigned threads, size_t count, void (*row)(void *ctx, size_t i), void *ctx);
 
 extern const struct quant_method quant_method_bf16, quant_method_f16, quant_method_f32,
-    quant_method_rtn, quant_method_gptq;
+    quant_method_rtn, quant_method_gptq, quant_method_owq, quant_method_spqr;
 
 /* The weight in its own dtype, bit for bit. */
 pith_status quant_dense_copy(const struct quant_job *job, struct quant_result *out,

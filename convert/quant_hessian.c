@@ -114,8 +114,8 @@ static pith_status factor(const struct quant_job *job, double damp, double *a,
 	                 f->damping);
 }
 
-pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order order, double damp,
-                                struct hessian_factor *out, struct pith_error *err)
+pith_status hessian_factor_make_in(const struct quant_job *job, const uint32_t *order, double damp,
+                                   struct hessian_factor *out, struct pith_error *err)
 {
 	size_t n = job->n;
 	*out = (struct hessian_factor){.n = n};
@@ -125,13 +125,25 @@ pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order 
 	double *a = calloc(n * n, sizeof(*a));
 	pith_status status = out->order && out->dead && out->upper && a ? PITH_OK
 	                                                                : quant_no_memory(job, err);
-	if (status == PITH_OK)
-		status = hessian_sort(job, order, out->order, err);
-	if (status == PITH_OK)
+	if (status == PITH_OK) {
+		memcpy(out->order, order, n * sizeof(*order));
 		status = factor(job, damp, a, out, err);
+	}
 	free(a);
 	if (status != PITH_OK)
 		hessian_factor_free(out);
+	return status;
+}
+
+pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order order, double damp,
+                                struct hessian_factor *out, struct pith_error *err)
+{
+	uint32_t *sorted = malloc(job->n * sizeof(*sorted));
+	pith_status status = sorted ? hessian_sort(job, order, sorted, err) : quant_no_memory(job, err);
+	memset(out, 0, sizeof(*out));
+	if (status == PITH_OK)
+		status = hessian_factor_make_in(job, sorted, damp, out, err);
+	free(sorted);
 	return status;
 }
 

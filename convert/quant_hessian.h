@@ -32,6 +32,9 @@ struct hessian_factor {
  */
 pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order order, double damp,
                                 struct hessian_factor *out, struct pith_error *err);
+/* The same in an order of the caller's: order: [n] column at place j. */
+pith_status hessian_factor_make_in(const struct quant_job *job, const uint32_t *order, double damp,
+                                   struct hessian_factor *out, struct pith_error *err);
 void hessian_factor_free(struct hessian_factor *f);
 
 /* The order alone: out: [n]. */

@@ -13,7 +13,7 @@
 
 const struct quant_method *const quant_methods[] = {
     &quant_method_bf16, &quant_method_f16, &quant_method_f32, &quant_method_rtn,
-    &quant_method_gptq, NULL,
+    &quant_method_gptq, &quant_method_owq, &quant_method_spqr, NULL,
 };
 
 /* ---- values ---- */
