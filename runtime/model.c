@@ -90,6 +90,16 @@ pith_status pith_model_vector(struct pith_model *model, const char *rule, const 
 	return bind_vector(model, rule, &weight, n, out, err);
 }
 
+static void count_kv(struct pith_model *model)
+{
+	for (uint64_t i = 0; i < model->info.block_count; i++) {
+		const struct pith_block *b = &model->blocks[i];
+		uint64_t elements = (uint64_t)b->kv_head_count * b->head_dim;
+		uint64_t scales = model->kv_type == PITH_KV_I8 ? b->kv_head_count * pith_kv_groups(b->head_dim) : 0;
+		model->info.kv_nbytes += 2 * (elements * pith_kv_nbytes(model->kv_type) + scales * sizeof(float));
+	}
+}
+
 pith_status pith_model_kv_type(struct pith_model *model, const char *rule, uint64_t kv_dtype,
                                struct pith_error *err)
 {
@@ -99,6 +109,7 @@ pith_status pith_model_kv_type(struct pith_model *model, const char *rule, uint6
 	for (unsigned t = 0; t < PITH_KV_TYPE_COUNT; t++)
 		if (dtypes[t] == kv_dtype) {
 			model->kv_type = (enum pith_kv_type)t;
+			count_kv(model);
 			return PITH_OK;
 		}
 	return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, rule, "kv_dtype %llu is not built in",

@@ -81,6 +81,7 @@ struct pith_model_info {
 	uint8_t identity[16];
 	uint32_t numerics_version;
 	uint64_t weight_nbytes;    /* bytes of the planes that one token reads (embedding: one row) */
+	uint64_t kv_nbytes;        /* bytes of the KV cache that one position takes */
 	uint64_t parameter_count;
 	const char *kernels;       /* active set, static string */
 };
