@@ -194,12 +194,14 @@ static pith_status run_after(const struct scheme_link *link, const struct quant_
 	return status;
 }
 
-static pith_status run_links(const struct scheme *s, const struct quant_job *job,
+static pith_status run_links(const struct scheme_link *link, const struct quant_job *job,
                              struct quant_result *out, struct pith_error *err)
 {
 	bool stored = false;
-	for (const struct scheme_link *link = s->link; link->method; link++) {
+	for (; link->method; link++) {
 		enum quant_role role = link->method->role;
+		if (role == QUANT_ORDER)
+			return quant_ordered(link, job, run_links, out, err);
 		if (role == QUANT_AFTER)
 			PITH_TRY(run_after(link, job, out, err));
 		else if (role != QUANT_FOLD && !stored)
@@ -213,7 +215,7 @@ pith_status scheme_run(const struct scheme *s, const struct quant_job *job, stru
                        struct pith_error *err)
 {
 	memset(out, 0, sizeof(*out));
-	pith_status status = run_links(s, job, out, err);
+	pith_status status = run_links(s->link, job, out, err);
 	if (status == PITH_OK && (job->inputs || scheme_quantizes(s)))
 		status = measure(job, out, err);
 	if (status != PITH_OK)
@@ -231,9 +233,10 @@ static bool fold_factors_usable(const float *s, size_t n)
 	return true;
 }
 
-/* One factor for all columns that a row of the producer makes. */
-static bool share_factors(const struct fold_group *g, float *s)
+bool fold_share(const struct fold_group *g, float *s)
 {
+	if (g->norm || !g->producer)
+		return true;
 	double *sum = calloc(2 * g->producer_m, sizeof(*sum));
 	if (!sum)
 		return false;
@@ -244,14 +247,24 @@ static bool share_factors(const struct fold_group *g, float *s)
 	}
 	for (size_t c = 0; c < g->n; c++)
 		s[c] = (float)exp(sum[g->producer_row[c]] / count[g->producer_row[c]]);
-	for (size_t r = 0; r < g->producer_m; r++) {
-		if (count[r] == 0)
-			continue;
-		float factor = (float)exp(sum[r] / count[r]);
-		for (size_t j = 0; j < g->producer_n; j++)
-			g->producer[r * g->producer_n + j] /= factor;
-	}
 	free(sum);
+	return true;
+}
+
+/* Divide what makes the input by shared factors; rows that make nothing stay. */
+static bool divide_producer(const struct fold_group *g, const float *s)
+{
+	float *factor = malloc(g->producer_m * sizeof(*factor));
+	if (!factor)
+		return false;
+	for (size_t r = 0; r < g->producer_m; r++)
+		factor[r] = 1.0f;
+	for (size_t c = 0; c < g->n; c++)
+		factor[g->producer_row[c]] = s[c];
+	for (size_t r = 0; r < g->producer_m; r++)
+		for (size_t j = 0; j < g->producer_n; j++)
+			g->producer[r * g->producer_n + j] /= factor[r];
+	free(factor);
 	return true;
 }
 
@@ -259,7 +272,7 @@ bool fold_apply(const struct fold_group *g, float *s)
 {
 	if ((!g->norm && !g->producer) || !fold_factors_usable(s, g->n))
 		return false;
-	if (!g->norm && !share_factors(g, s))
+	if (!fold_share(g, s) || (!g->norm && !divide_producer(g, s)))
 		return false;
 	for (size_t c = 0; g->norm && c < g->n; c++)
 		g->norm[c] /= s[c];

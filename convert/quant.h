@@ -10,14 +10,16 @@
  *   fold      changes, before anything is quantized, the norm or linear that makes an input and the
  *             columns of the linears that read it: the same function, easier to quantize
  *             (smoothquant, os+, awq)
+ *   order     chooses the order in which a weight's columns are stored; what follows in the chain
+ *             sees weight and inputs in that order (rptq)
  *   prune     a weight to sparse terms; asks the next link, if that quantizes, for the grid of the values it
  *             keeps (sparsegpt:2:4+gptq:bits=4) and that link is then done
  *   quantize  a weight to terms; dense, rtn, gptq, spqr, owq, ...
  *   after     appends a term made from what is still wrong (lorc)
- * A chain has any number of folds, then a prune or a quantize or both, then afters.
+ * A chain has any number of folds, then an order, then a prune or a quantize or both, then afters.
  *
- * A method of role prune, quantize or after is a pure function of the job: no state, no I/O but
- * quant_job_load(), the same result for every number of threads.
+ * A method of role order, prune, quantize or after is a pure function of the job: no state, no I/O
+ * but quant_job_load(), the same result for every number of threads.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -33,7 +35,7 @@ struct quant_grid_rule;
 
 /* ---- schemes ---- */
 
-#define SCHEME_MAX_LINKS 6u
+#define SCHEME_MAX_LINKS 7u
 #define SCHEME_MAX_KEYS 16u
 #define SCHEME_TEXT_CAP 256u
 
@@ -198,10 +200,12 @@ struct fold_group {
  * geometric mean), and s holds what was applied.  false: nothing to fold into; the group is unchanged.
  */
 bool fold_apply(const struct fold_group *g, float *s);
+/* That mean alone: s as fold_apply() would apply it.  false: no memory. */
+bool fold_share(const struct fold_group *g, float *s);
 
 /* ---- methods ---- */
 
-enum quant_role { QUANT_DENSE, QUANT_FOLD, QUANT_PRUNE, QUANT_QUANTIZE, QUANT_AFTER };
+enum quant_role { QUANT_DENSE, QUANT_FOLD, QUANT_ORDER, QUANT_PRUNE, QUANT_QUANTIZE, QUANT_AFTER };
 
 struct quant_method {
 	const char *name;
@@ -225,6 +229,11 @@ struct quant_method {
 	                        struct quant_result *out, struct pith_error *err);
 	/* Fold: change the group in place, or leave it. */
 	pith_status (*fold)(const struct scheme_link *link, struct fold_group *g, struct pith_error *err);
+	/*
+	 * Order: out: [n], column of the weight at place j; a permutation.
+	 */
+	pith_status (*order)(const struct scheme_link *link, const struct quant_job *job, uint32_t *out,
+	                     struct pith_error *err);
 	/*
 	 * After: append terms to *out.  error: [m, n] f32, the weight less out's terms, its columns in the
 	 * order of the terms (permuted if out->permute; job->inputs is not).
@@ -255,8 +264,20 @@ static inline size_t quant_piece_rows(const struct quant_job *job)
  */
 void quant_rows(unsigned threads, size_t count, void (*row)(void *ctx, size_t i), void *ctx);
 
+/*
+ * Call 'rest' with the links behind 'link', on the weight with its columns in the order of 'link', and
+ * put both permutations into out->permute (quant_order.c).
+ */
+pith_status quant_ordered(const struct scheme_link *link, const struct quant_job *job,
+                          pith_status (*rest)(const struct scheme_link *link,
+                                              const struct quant_job *job,
+                                              struct quant_result *out, struct pith_error *err),
+                          struct quant_result *out, struct pith_error *err);
+
 extern const struct quant_method quant_method_bf16, quant_method_f16, quant_method_f32,
     quant_method_rtn, quant_method_gptq, quant_method_owq, quant_method_spqr;
+extern const struct quant_method quant_method_llmqat, quant_method_awq,
+    quant_method_smoothquant, quant_method_osplus, quant_method_rptq;
 
 /* The weight in its own dtype, bit for bit. */
 pith_status quant_dense_copy(const struct quant_job *job, struct quant_result *out,

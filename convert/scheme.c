@@ -13,7 +13,9 @@
 
 const struct quant_method *const quant_methods[] = {
     &quant_method_bf16, &quant_method_f16, &quant_method_f32, &quant_method_rtn,
-    &quant_method_gptq, &quant_method_owq, &quant_method_spqr, NULL,
+    &quant_method_gptq, &quant_method_owq, &quant_method_spqr,
+    &quant_method_llmqat, &quant_method_awq, &quant_method_smoothquant,
+    &quant_method_osplus, &quant_method_rptq, NULL,
 };
 
 /* ---- values ---- */
@@ -173,7 +175,7 @@ static pith_status set_option(struct scheme_link *link, const struct option_text
 			return bad_value(o, &k[i], err);
 		return PITH_OK;
 	}
-	return bad_key(o, link, err);
+	return link[1].method ? set_option(link + 1, o, err) : bad_key(o, link, err);
 }
 
 /* ---- links ---- */
@@ -214,7 +216,23 @@ static pith_status list_methods(const char *text, const char *p, size_t nbytes,
 	                 "no method \"%.*s\"; methods: %s", (int)(nbytes < 40 ? nbytes : 40), p, names);
 }
 
-/* The link of 'nbytes' bytes at 'p'. */
+static void set_method(struct scheme_link *link, const struct quant_method *method)
+{
+	link->method = method;
+	for (size_t i = 0; method->keys && method->keys[i].name; i++)
+		link->value[i] = method->keys[i].value;
+}
+
+/* Folds and orders store nothing themselves. */
+static bool is_preparation(enum quant_role role)
+{
+	return role == QUANT_FOLD || role == QUANT_ORDER;
+}
+
+/*
+ * The link of 'nbytes' bytes at 'p'.  A preparation that ends the text is followed by rtn, which
+ * takes the options that it does not know: awq:bits=4 is awq+rtn:bits=4.
+ */
 static pith_status parse_link(const char *text, const char *p, size_t nbytes,
                               struct scheme_link *link, struct pith_error *err)
 {
@@ -222,12 +240,11 @@ static pith_status parse_link(const char *text, const char *p, size_t nbytes,
 	size_t name_nbytes = colon ? (size_t)(colon - p) : nbytes;
 	for (size_t i = 0; quant_methods[i]; i++)
 		if (reads(p, name_nbytes, quant_methods[i]->name))
-			link->method = quant_methods[i];
+			set_method(link, quant_methods[i]);
 	if (!link->method)
 		return list_methods(text, p, name_nbytes, err);
-	const struct scheme_key *k = link->method->keys;
-	for (size_t i = 0; k && k[i].name; i++)
-		link->value[i] = k[i].value;
+	if (is_preparation(link->method->role) && p[nbytes] == '\0')
+		set_method(link + 1, &quant_method_rtn);
 	for (const char *q = colon; q;) {
 		size_t left = nbytes - (size_t)(++q - p);
 		const char *comma = left > 0 ? memchr(q, ',', left) : NULL;
@@ -237,21 +254,30 @@ static pith_status parse_link(const char *text, const char *p, size_t nbytes,
 	return link->method->validate ? link->method->validate(link, err) : PITH_OK;
 }
 
-/* Folds, then a prune or a quantizer or both, then afters. */
+/* Bytes of the link at 'p': up to a '+' with a letter behind it; a name may end in one ("os+"). */
+static size_t link_nbytes(const char *p)
+{
+	size_t nbytes = strcspn(p, "+");
+	while (p[nbytes] == '+' && !(p[nbytes + 1] >= 'a' && p[nbytes + 1] <= 'z'))
+		nbytes += 1 + strcspn(p + nbytes + 1, "+");
+	return nbytes;
+}
+
+/* Folds, then orders, then a prune or a quantizer or both, then afters. */
 static pith_status check_chain(const struct scheme *s, const char *text, struct pith_error *err)
 {
-	static const int ranks[] = {[QUANT_FOLD] = 0, [QUANT_PRUNE] = 1, [QUANT_QUANTIZE] = 2,
-	                            [QUANT_DENSE] = 2, [QUANT_AFTER] = 3};
+	static const int ranks[] = {[QUANT_FOLD] = 0, [QUANT_ORDER] = 1, [QUANT_PRUNE] = 2,
+	                            [QUANT_QUANTIZE] = 3, [QUANT_DENSE] = 3, [QUANT_AFTER] = 4};
 	const char *why = NULL;
 	bool stores = false;
 	for (size_t i = 0; i < s->link_count; i++) {
 		enum quant_role role = s->link[i].method->role;
 		enum quant_role last = i > 0 ? s->link[i - 1].method->role : QUANT_FOLD;
-		if (ranks[role] < ranks[last] || (ranks[role] == ranks[last] && (ranks[role] & 3) % 3 != 0))
-			why = "the order is folds, a pruner, a quantizer, corrections";
-		else if (last == QUANT_PRUNE && ranks[role] == 2 && !s->link[i].method->grid)
+		if (ranks[role] < ranks[last] || (ranks[role] == ranks[last] && ranks[role] % 4 != 0))
+			why = "the order is folds, an order, a pruner, a quantizer, corrections";
+		else if (last == QUANT_PRUNE && ranks[role] == 3 && !s->link[i].method->grid)
 			why = "a pruner needs a quantizer with an affine grid behind it";
-		stores = stores || ranks[role] == 1 || ranks[role] == 2;
+		stores = stores || ranks[role] == 2 || ranks[role] == 3;
 	}
 	if (!why && !stores)
 		why = "there is no method that stores the weight";
@@ -264,12 +290,13 @@ pith_status scheme_parse(const char *text, struct scheme *out, struct pith_error
 {
 	memset(out, 0, sizeof(*out));
 	for (const char *p = text;; p++) {
-		size_t nbytes = strcspn(p, "+");
-		if (out->link_count == SCHEME_MAX_LINKS)
+		size_t nbytes = link_nbytes(p);
+		if (out->link_count + 1 >= SCHEME_MAX_LINKS)
 			return pith_fail(err, PITH_E_ARGUMENT, (uint64_t)(p - text), NULL,
-			                 "\"%.100s\": more than %u methods", text, SCHEME_MAX_LINKS);
+			                 "\"%.100s\": more than %u methods", text, SCHEME_MAX_LINKS - 1);
 		PITH_TRY(parse_link(text, p, nbytes, &out->link[out->link_count], err));
-		out->link_count++;
+		while (out->link[out->link_count].method)
+			out->link_count++;
 		p += nbytes;
 		if (*p == '\0')
 			return check_chain(out, text, err);
@@ -345,7 +372,7 @@ struct scheme scheme_of_table(const struct scheme *s)
 	bool stores = false;
 	for (size_t i = 0; i < s->link_count; i++) {
 		enum quant_role role = s->link[i].method->role;
-		if (role == QUANT_FOLD || role == QUANT_PRUNE)
+		if (is_preparation(role) || role == QUANT_PRUNE)
 			continue;
 		stores = stores || role != QUANT_AFTER;
 		if (stores)

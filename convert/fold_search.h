@@ -1,0 +1,52 @@
+/*
+ * What a fold would cost: the error of a group's outputs on the sampled inputs, with the weights
+ * quantized as the chain will and the activations as the file will.
+ *
+ * The output is that of the linears; of gate and up it is silu(gate) * up, which is what the
+ * block makes of them.  (Attention needs whole texts and samples are single tokens, so q, k and v
+ * are compared as they are.)
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PITH_CONVERT_FOLD_SEARCH_H
+#define PITH_CONVERT_FOLD_SEARCH_H
+
+#include "quant_grid.h"
+
+/* How a weight's inputs are rounded. */
+enum fold_activation {
+	FOLD_ACTIVATION_FLOAT,
+	FOLD_ACTIVATION_GROUP32, /* int8, a scale per 32 columns of a token */
+	FOLD_ACTIVATION_TOKEN,   /* int8, a scale per token */
+	FOLD_ACTIVATION_STATIC   /* int8, one scale */
+};
+
+/* What stands behind the folds in a linear's chain. */
+struct fold_target {
+	const struct scheme_link *link; /* quantizer without a grid, or NULL */
+	struct quant_grid_rule rule;    /* else its grid, or 'usual' when the chain quantizes nothing */
+	bool quantizes;
+	enum fold_activation activation;
+};
+struct fold_target fold_target_of(const struct scheme *s, const struct quant_grid_rule *usual);
+
+struct fold_search;
+
+/*
+ * For a group with samples.  with_activations: round inputs too, as the target does.
+ * fast: fit grids to the ends of the range whatever the rule says; for wide codes it makes no
+ * difference.  Free with fold_search_free(); the group must outlive it and not change.
+ */
+pith_status fold_search_new(const struct fold_group *g, const struct quant_grid_rule *usual,
+                            bool with_activations, bool fast, struct fold_search **out,
+                            struct pith_error *err);
+void fold_search_free(struct fold_search *f); /* accepts NULL */
+
+/* Mean squared error of the outputs with factors s: [n]. */
+pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss,
+                             struct pith_error *err);
+
+/* PITH_E_MEMORY */
+pith_status fold_no_memory(const struct fold_group *g, struct pith_error *err);
+
+#endif
