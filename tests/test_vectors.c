@@ -272,7 +272,8 @@ int main(void)
 #define FOLDER(name) {name, test_folder, NULL, NULL, (void *)(uintptr_t)name}
 	const struct CMUnitTest tests[] = {
 	    FOLDER("container"), FOLDER("weight"),  FOLDER("dense"), FOLDER("affine"),
-	    FOLDER("sparse"),    FOLDER("columns"), FOLDER("permute"), FOLDER("sums"),
+	    FOLDER("codebook"),  FOLDER("ternary"), FOLDER("sparse"), FOLDER("columns"),
+	    FOLDER("lowrank"), FOLDER("permute"), FOLDER("scale"), FOLDER("sums"),
 	};
 #undef FOLDER
 	return cmocka_run_group_tests_name("vectors", tests, NULL, NULL);

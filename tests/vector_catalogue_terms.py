@@ -146,6 +146,89 @@ def affine_bad(rng):
 	]
 
 
+# ---- codebook ----
+
+def codebook_vectors():
+	out, rng = [], Random(8)
+	forms = [("i8", dict(), "i8 entries, f16 scales"), ("f32", dict(real=True), "f32 entries, f16 scales"),
+	         ("i8-two-level", dict(scale_mode=2), "i8 entries, coded scales"),
+	         ("i8-rows", dict(per_row=True), "a table of i8 entries per row")]
+	for name, options, about in forms:
+		for bits in range(2, 9) if name == "i8" else (2, 4, 5):
+			w = t.weight("w", [t.codebook(rng, 5, 40, bits, **options)])
+			out.append(good("codebook", f"{name}-{bits}", f"Codes of {bits} bits, {about}, a short last group.", [w]))
+	for bits in (3, 6):
+		w = t.weight("w", [t.codebook(rng, 18, 33, bits, 3, 0, True, True)])
+		out.append(good("codebook", f"f32-rows-{bits}", f"Codes of {bits} bits into a table of values per row, no scales, two row tiles.", [w]))
+	for group_size, n, mode in ((16, 56, 0), (0, 50, 2), (96, 100, 2)):
+		w = t.weight("w", [t.codebook(rng, 17, n, 4, mode, group_size)])
+		out.append(good("codebook", f"group-{group_size}-n-{n}", f"Groups of {group_size or 'the whole row'} in {n} columns, two row tiles.", [w]))
+	w = t.weight("w", [t.codebook(rng, 3, 40, 3, 2, 16, True, True)])
+	out.append(good("codebook", "f32-rows-two-level", "f32 entries per row times coded scales, groups of 16.", [w]))
+	return out + codebook_bad(rng)
+
+
+def codebook_bad(rng):
+	one = lambda *a, **kw: [t.weight("w", [t.codebook(rng, 3, 40, 4, *a, **kw)])]
+	levels, rows, real = (lambda: one(2)), (lambda: one(per_row=True)), (lambda: one(real=True))
+	plain = lambda: one(3, 0, True)
+	param = lambda number, value: set_param("TERM", 0, number, value)
+	nan, inf, big = b"\x00\x7e", b"\x00\x7c", struct.pack("<f", float("inf"))
+	return [
+		bent("codebook", "bad-bits-1", "codebook.1", "bits is 1.", one(), param(0, 1)),
+		bent("codebook", "bad-bits-9", "codebook.1", "bits is 9.", one(), param(0, 9)),
+		bent("codebook", "bad-group-48", "codebook.2", "group_size is 48, no multiple of 32.", one(), param(1, 48)),
+		bent("codebook", "bad-group-large", "codebook.2", "group_size is 2^20 + 32.", one(), param(1, 2 ** 20 + 32)),
+		bent("codebook", "bad-group-unscaled", "codebook.2", "group_size is 32 without scales.", plain(), param(1, 32)),
+		bent("codebook", "bad-scale-mode-1", "codebook.3", "scale_mode is 1.", one(), param(2, 1)),
+		bent("codebook", "bad-scale-mode-4", "codebook.3", "scale_mode is 4.", one(), param(2, 4)),
+		bent("codebook", "bad-unscaled-i8", "codebook.3", "i8 entries without scales.", one(), param(2, 3)),
+		bent("codebook", "bad-entry-dtype", "codebook.3", "entry_dtype is f16.", real(), param(3, 2)),
+		bent("codebook", "bad-table-mode", "codebook.3", "table_mode is 2.", one(), param(4, 2)),
+		bent("codebook", "bad-param", "weight.3", "Parameter 5 is not 0.", one(), param(5, 1)),
+		bent("codebook", "bad-plane-count", "weight.5", "The second level is missing.", levels(),
+		     set_field("TERM", 0, plane_count=3)),
+		bent("codebook", "bad-bits-size", "container.15", "bits says 5 where the codes have 4.", one(), param(0, 5)),
+		bent("codebook", "bad-activation-i8", "weight.2", "i8 entries with activation float.", one(),
+		     set_field("WGHT", 0, activation=0)),
+		bent("codebook", "bad-activation-f32", "weight.2", "f32 entries with activation int8_group32.", real(),
+		     set_field("WGHT", 0, activation=1)),
+		poked("codebook", "bad-code-row", "codebook.4", "A code of a padding row is not 0.", one(), 0, 4 * 3, b"\x01"),
+		poked("codebook", "bad-code-column", "codebook.4", "A code of a padding column is not 0.", one(), 0, 256 + 64, b"\x01"),
+		poked("codebook", "bad-entry-row", "codebook.4", "An entry of a padding row is not 0.", rows(), 1, 3, b"\x01"),
+		poked("codebook", "bad-entry-infinite", "codebook.4", "An entry is infinite.", real(), 1, 4, big),
+		poked("codebook", "bad-scale-row", "codebook.4", "A scale of a padding row is not 0.", one(), 2, 2 * 3, b"\x01"),
+		poked("codebook", "bad-scale-nan", "codebook.4", "A scale is not a number.", one(), 2, 2, nan),
+		poked("codebook", "bad-scale-code-row", "codebook.4", "A scale code of a padding row is not 0.", levels(), 2, 3, b"\x01"),
+		poked("codebook", "bad-second-level", "codebook.4", "A value of the second level is infinite.", levels(), 3, 0, inf),
+	]
+
+
+# ---- ternary ----
+
+def ternary_vectors():
+	rng = Random(9)
+	one = lambda m=3, n=40: [t.weight("w", [t.ternary(rng, m, n)])]
+	return [
+		good("ternary", "plain", "Two lines, 40 columns: a run and a part of one.", one()),
+		good("ternary", "one", "One column: 19 trits of padding.", one(1, 1)),
+		good("ternary", "two-tiles", "18 rows, 33 columns: two row tiles, a line of 13 columns.", one(18, 33)),
+		good("ternary", "long", "170 columns: five runs in eight lines and one more.", one(2, 170)),
+		good("ternary", "sum", "Ternary plus whole columns.",
+		     [t.weight("w", [t.ternary(rng, 5, 25), t.columns(5, 25, [3, 20], t.random_matrix(rng, 5, 2, F16), F16)])]),
+		bent("ternary", "bad-param", "weight.3", "A parameter is not 0.", one(), set_param("TERM", 0, 0, 1)),
+		bent("ternary", "bad-plane-count", "weight.5", "The scales are missing.", one(), set_field("TERM", 0, plane_count=1)),
+		bent("ternary", "bad-layout", "container.15", "The layout of the codes is slice16.", one(), set_field("PLAN", 0, layout=3)),
+		bent("ternary", "bad-activation", "weight.2", "Ternary with activation float.", one(), set_field("WGHT", 0, activation=0)),
+		poked("ternary", "bad-byte", "ternary.1", "A byte that codes no five trits: 20.", one(), 0, 0, bytes([20])),
+		poked("ternary", "bad-byte-last", "ternary.1", "A byte that codes no five trits: 237, in the second line.", one(), 0, 64 + 5, bytes([237])),
+		poked("ternary", "bad-column", "ternary.1", "A trit of a padding column is +1.", one(3, 39), 0, 64 + 3, bytes([-(-122 * 256 // 243)])),
+		poked("ternary", "bad-row", "ternary.2", "A byte of a padding row is not 0.", one(), 0, 4 * 3, b"\x80"),
+		poked("ternary", "bad-scale-row", "ternary.2", "The scale of a padding row is not 0.", one(), 1, 4 * 3, b"\x01"),
+		poked("ternary", "bad-scale", "ternary.2", "A scale is infinite.", one(), 1, 4, struct.pack("<f", float("inf"))),
+	]
+
+
 # ---- sparse ----
 
 def sparse_vectors():
@@ -167,7 +250,7 @@ def sparse_vectors():
 	param = lambda number, value: set_param("TERM", 0, number, value)
 	fixed = lambda: [t.weight("w", [t.sparse(3, 6, zero)])]
 	out += [
-		bent("sparse", "unsupported-form", "sparse.1", "form is 2, a bitmask.", fixed(), param(0, 2)),
+		bent("sparse", "unsupported-form", "sparse.1", "form is 4.", fixed(), param(0, 4)),
 		bent("sparse", "bad-count-0", "sparse.1", "value_count is 0.", fixed(), param(1, 0)),
 		bent("sparse", "bad-count-size", "container.15", "value_count is 100, its planes hold 3.", fixed(), param(1, 100)),
 		poked("sparse", "bad-offset-first", "sparse.2", "offsets[0] is 1.", fixed(), 0, 0, b"\x01"),
@@ -180,6 +263,104 @@ def sparse_vectors():
 		poked("sparse", "bad-value", "sparse.4", "A value is infinite.", fixed(), 2, 2, b"\x00\x7c"),
 	]
 	return out
+
+
+# ---- sparse: bitmasks ----
+
+def chosen(rng, m, n, share):
+	return {(i, j) for i in range(m) for j in range(n) if rng.below(100) < share} | {(m - 1, n - 1)}
+
+
+def pattern_of(rng, m, n, count, columns):
+	out = set()
+	for i in range(m):
+		for first in range(0, n, columns):
+			free = list(range(columns))
+			out |= {(i, first + free.pop(rng.below(len(free)))) for _ in range(count)}
+	return out
+
+
+def sparse_mask_vectors():
+	rng = Random(8)
+	def one(m, n, share, *args):
+		return [t.weight("w", [t.sparse_mask(rng, m, n, chosen(rng, m, n, share), *args)])]
+	def fixed(m, n, count, columns, *args):
+		keep = pattern_of(rng, m, n, count, columns)
+		return [t.weight("w", [t.sparse_mask(rng, m, n, keep, *(args or (0, 0, 0)), pattern=(count, columns))])]
+	out = [good("sparse", "mask-f16", "A bitmask of f16 values: half of the positions, two row tiles, a short block.", one(18, 40, 50)),
+	       good("sparse", "mask-full", "Every bit of a tile is set.", one(16, 32, 100)),
+	       good("sparse", "mask-f16-2-4", "2:4 with f16 values.", fixed(18, 36, 2, 4)),
+	       good("sparse", "mask-codes-2-4", "2:4 with codes of 4 bits.", fixed(18, 64, 2, 4, 4, 32, 1)),
+	       good("sparse", "mask-codes-4-8", "4:8 with codes of 3 bits, one group a row.", fixed(5, 40, 4, 8, 3, 0, 0)),
+	       good("sparse", "mask-codes-1-3", "1:3: patterns that no line and no block holds whole.", fixed(17, 33, 1, 3, 2, 0, 1))]
+	out += [good("sparse", f"mask-codes-{bits}", f"A bitmask of codes of {bits} bits, a short last group.", one(5, 70, 50, bits, 32, bits % 2))
+	        for bits in range(1, 9)]
+	return out + sparse_mask_bad(rng, one, fixed)
+
+
+def sparse_mask_bad(rng, one, fixed):
+	halves, coded = lambda: one(3, 36, 50), lambda: one(3, 40, 50, 4, 32, 1)
+	pattern = lambda: fixed(3, 36, 2, 4)
+	param = lambda number, value: set_param("TERM", 0, number, value)
+	full = lambda: [t.weight("w", [t.sparse_mask(rng, 3, 4, {(i, j) for i in range(3) for j in range(4)})])]
+	def flipped(name, rule, about, weights, at, bit):
+		content = bytearray(weights[0]["terms"][0]["planes"][0]["content"])
+		return poked("sparse", name, rule, about, weights, 0, at, bytes([content[at] ^ bit]))
+	def moved(weights):
+		"""The first pattern of row 0 gets three values, the second one."""
+		words = bytearray(weights[0]["terms"][0]["planes"][0]["content"])
+		first, second = (struct.unpack_from("<Q", words, 8 * l)[0] for l in (0, 1))
+		add = next(1 << 16 * k for k in range(4) if not first >> 16 * k & 1)
+		drop = next(1 << 16 * k for k in range(4) if second >> 16 * k & 1)
+		return poked("sparse", "bad-mask-pattern", "sparse.7", "A row has three values in four columns of 2:4.", weights, 0, 0,
+		             struct.pack("<QQ", first ^ add, second ^ drop))
+	behind = len(halves()[0]["terms"][0]["planes"][2]["content"]) - 2
+	return [
+		bent("sparse", "bad-mask-count-0", "sparse.1", "value_count of a bitmask is 0.", halves(), param(1, 0)),
+		poked("sparse", "bad-mask-offset", "sparse.2", "The last offset is not value_count.", full(), 1, 4, b"\x0b"),
+		bent("sparse", "bad-mask-bits", "sparse.5", "bits is 9.", coded(), param(2, 9)),
+		bent("sparse", "bad-mask-group", "sparse.5", "group_size is 16.", coded(), param(3, 16)),
+		bent("sparse", "bad-mask-zero-mode", "sparse.5", "zero_mode is 2.", coded(), param(4, 2)),
+		bent("sparse", "bad-mask-f16-group", "sparse.5", "f16 values with a group_size.", halves(), param(3, 32)),
+		bent("sparse", "bad-mask-unused", "sparse.6", "pattern_count is 1 in form 2.", halves(), param(5, 1)),
+		bent("sparse", "bad-mask-pattern-divides", "sparse.6", "pattern_columns does not divide n.", pattern(), param(6, 5)),
+		bent("sparse", "bad-mask-pattern-count", "sparse.6", "pattern_count is pattern_columns.", pattern(), param(5, 4)),
+		bent("sparse", "bad-mask-pattern-values", "sparse.6", "value_count is not that of the pattern.", pattern(), param(1, 53)),
+		bent("sparse", "bad-mask-param", "weight.3", "Parameter 7 is not 0.", halves(), param(7, 1)),
+		flipped("bad-mask-row", "sparse.7", "A bit of row 3 of 3 is set.", full(), 0, 8),
+		flipped("bad-mask-column", "sparse.7", "A bit of column 4 of 4 is set.", full(), 8, 1),
+		flipped("bad-mask-missing", "sparse.7", "A bit is missing: the tile has more values than bits.", full(), 0, 1),
+		moved(pattern()),
+		poked("sparse", "bad-mask-value", "sparse.8", "A value is infinite.", full(), 2, 2, b"\x00\x7c"),
+		poked("sparse", "bad-mask-behind", "sparse.8", "A value behind the last is not 0.", full(), 2, 2 * 12, b"\x01"),
+		poked("sparse", "bad-mask-code-behind", "sparse.8", "A code far behind the last is not 0.", coded(), 2, 9 * 32, b"\x01"),
+		poked("sparse", "bad-mask-scale-row", "sparse.8", "A scale of a padding row is not 0.", coded(), 3, 2 * 3, b"\x01"),
+		poked("sparse", "bad-mask-scale-nan", "sparse.8", "A scale is not a number.", coded(), 3, 0, b"\x00\x7e"),
+		poked("sparse", "bad-mask-zero-large", "sparse.8", "A zero-point is above 2^bits - 1.", coded(), 4, 0, b"\x10"),
+		poked("sparse", "bad-mask-zero-row", "sparse.8", "A zero-point of a padding row is not 0.", coded(), 4, 3, b"\x01"),
+	]
+
+
+# ---- lowrank ----
+
+def lowrank_vectors():
+	rng = Random(9)
+	def one(m, n, rank, dtype):
+		u, v = t.random_matrix(rng, m, rank, dtype), t.random_matrix(rng, rank, n, dtype)
+		return [t.weight("w", [t.lowrank(m, n, u, v, dtype)])]
+	param = lambda number, value: set_param("TERM", 0, number, value)
+	fixed = lambda: one(3, 9, 2, F16)
+	return [
+		good("lowrank", "f16", "Rank 2 in f16.", fixed()),
+		good("lowrank", "bf16", "Rank 5 in bf16, two row tiles, more columns than lanes.", one(18, 20, 5, BF16)),
+		good("lowrank", "rank-17", "More ranks than rows of a tile.", one(2, 3, 17, F16)),
+		bent("lowrank", "bad-dtype", "lowrank.1", "dtype is f32.", fixed(), param(0, 1)),
+		bent("lowrank", "bad-rank-0", "lowrank.1", "rank is 0.", fixed(), param(1, 0)),
+		bent("lowrank", "bad-rank-large", "lowrank.1", "rank is 1025.", fixed(), param(1, 1025)),
+		bent("lowrank", "bad-rank-size", "container.15", "rank is 100, its planes hold 2.", fixed(), param(1, 100)),
+		poked("lowrank", "bad-padding-row", "lowrank.2", "A value of a padding row of U is not 0.", fixed(), 1, 2 * 3, b"\x01"),
+		poked("lowrank", "bad-value", "lowrank.2", "A value of V is infinite.", fixed(), 0, 0, b"\x00\x7c"),
+	]
 
 
 # ---- columns ----
@@ -227,8 +408,27 @@ def permute_vectors():
 		poked("permute", "bad-twice", "permute.2", "A number occurs twice.", one(), 0, 0, b"\x00"),
 		bent("permute", "bad-param", "weight.3", "A parameter is not 0.", one(), set_param("XFRM", 0, 0, 1)),
 		bent("permute", "bad-plane-count", "weight.5", "The plane is missing.", one(), set_field("XFRM", 0, plane_count=0)),
-		bent("permute", "unsupported-scale", "weight.1", "Transform kind 2, scale, is reserved.", one(), set_field("XFRM", 0, kind=2)),
+		bent("permute", "unsupported-shift", "weight.1", "Transform kind 3, shift, is reserved.", one(), set_field("XFRM", 0, kind=3)),
 		{"folder": "permute", "name": "bad-two", "rule": "weight.4", "about": "A weight has two permutations.", "weights": [twice]},
+	]
+
+
+def scale_vectors():
+	rng = Random(10)
+	factors = lambda n: [t.f32(rng.pick(1, 2 ** 20) / 2 ** 18) * (1 if rng.below(4) else -1) for _ in range(n)]
+	one = lambda transforms: [t.weight("w", [t.affine(rng, 3, 40, 4)], transforms)]
+	order = [(7 * j + 3) % 40 for j in range(40)]
+	both = [t.permute(order), t.scale(factors(40))]
+	return [
+		good("scale", "affine", "Factors of both signs before an affine term.", one([t.scale(factors(40))])),
+		good("scale", "permute", "A permutation, then factors: those are of the stored columns.", one(both)),
+		good("scale", "lowrank", "Factors before a lowrank term.", [t.weight("w", [t.lowrank(
+			3, 5, t.random_matrix(rng, 3, 2, F16), t.random_matrix(rng, 2, 5, F16), F16)], [t.scale(factors(5))])]),
+		poked("scale", "bad-zero", "scale.1", "A factor is 0.", one([t.scale(factors(40))]), 0, 4, bytes(4)),
+		poked("scale", "bad-infinite", "scale.1", "A factor is infinite.", one([t.scale(factors(40))]), 0, 0, b"\x00\x00\x80\x7f"),
+		bent("scale", "bad-dtype", "container.15", "The plane's dtype is u32.", one([t.scale(factors(40))]), set_field("PLAN", 0, dtype=6)),
+		{"folder": "scale", "name": "bad-order", "rule": "weight.6", "about": "A scale before a permutation.",
+		 "weights": one(both[::-1])},
 	]
 
 
@@ -255,7 +455,7 @@ def weight_vectors():
 	one = lambda: [t.weight("w", [t.dense(t.random_matrix(rng, 2, 3, F32), F32)])]
 	kind = lambda value: set_field("TERM", 0, kind=value)
 	out = [bent("weight", f"unsupported-{name}", "weight.1", f"Kind {value}, {name}.", one(), kind(value))
-	       for name, value in (("codebook", 3), ("ternary", 4), ("lowrank", 7), ("kind-8", 8), ("experimental", 0x80000001))]
+	       for name, value in (("kind-8", 8), ("experimental", 0x80000001))]
 	return out + [
 		bent("weight", "bad-kind-0", "weight.1", "Kind 0 is no kind.", one(), kind(0)),
 		bent("weight", "bad-role-0", "container.15", "Role 0 is no role.", one(), set_field("PLAN", 0, role=0)),
@@ -269,5 +469,5 @@ def weight_vectors():
 
 
 def term_vectors():
-	return (dense_vectors() + affine_vectors() + sparse_vectors() + columns_vectors() + permute_vectors()
+	return (dense_vectors() + affine_vectors() + codebook_vectors() + ternary_vectors() + sparse_vectors() + sparse_mask_vectors() + lowrank_vectors() + columns_vectors() + permute_vectors() + scale_vectors()
 	        + sum_vectors() + weight_vectors())

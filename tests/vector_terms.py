@@ -11,9 +11,9 @@ from fractions import Fraction
 
 import vector_numerics as exact
 
-F32, F16, BF16, U8, U16, U32 = range(1, 7)
+F32, F16, BF16, U8, U16, U32, I8 = range(1, 8)
 VALUES, CODES, SCALES, ZEROS, ZERO_CODES, SECOND_LEVEL, INDEX, OFFSETS, SCALE_CODES = range(1, 10)
-ROWS, TILE16, SLICE16, LIST = range(1, 5)
+ROWS, TILE16, SLICE16, LIST, TRIT16 = range(1, 6)
 
 
 class Random:
@@ -171,6 +171,67 @@ def two_level(rng, m, groups, scale_bits, zero_bits, bits):
 		plane(SECOND_LEVEL, TILE16, F16, content)]
 
 
+def codebook(rng, m, n, bits, scale_mode=0, group_size=32, real=False, per_row=False):
+	groups = -(-n // group_size) if group_size else 1
+	codes = [[rng.below(2 ** bits) for _ in range(n)] for _ in range(m)]
+	for i, row in enumerate(codes):  # both ends of the range occur
+		row[i % n], row[(i + 1) % n] = 0, 2 ** bits - 1
+	code = lambda i, j: codes[i][j] if i < m and j < n else 0
+	content = b"".join(code_block(lambda row, column: code(16 * t + row, 32 * b + column), bits)
+	                   for t in tiles_of(m) for b in range((n + 31) // 32))
+	entry = (lambda: f32(rng.pick(-2 ** 23, 2 ** 23) / 2 ** 22)) if real else lambda: rng.pick(-128, 127)
+	pack_entry = (lambda v: encode(v, F32)) if real else lambda v: struct.pack("<b", v)
+	tables = [[entry() for _ in range(2 ** bits)] for _ in range(m if per_row else 1)]
+	dtype = F32 if real else I8
+	planes = [plane(CODES, SLICE16, U8, content),
+	          plane(VALUES, TILE16, dtype, tile16(tables, m, 2 ** bits, pack_entry)) if per_row else
+	          plane(VALUES, LIST, dtype, b"".join(map(pack_entry, tables[0])))]
+	scales = [[1.0] * groups for _ in range(m)]
+	if scale_mode == 0:
+		scales = [[rng.half(0.125) for _ in range(groups)] for _ in range(m)]
+		planes.append(plane(SCALES, TILE16, F16, tile16(scales, m, groups, lambda v: encode(v, F16))))
+	elif scale_mode == 2:
+		scale_codes = [[rng.below(256) for _ in range(groups)] for _ in range(m)]
+		level = [(abs(rng.half(0.01)), rng.half(100.0)) for _ in tiles_of(m)]
+		scales = [[f32(f32(q - level[i // 16][1]) * level[i // 16][0]) for q in row]
+		          for i, row in enumerate(scale_codes)]
+		planes.append(plane(SCALE_CODES, TILE16, U8, tile16(scale_codes, m, groups, lambda v: bytes([v]))))
+		planes.append(plane(SECOND_LEVEL, TILE16, F16, b"".join(encode(v, F16) for pair in level for v in pair)))
+	e = [[tables[i if per_row else 0][codes[i][j]] for j in range(n)] for i in range(m)]
+	group_of = lambda j: j // group_size if group_size else 0
+	values = [[f32(scales[i][group_of(j)] * e[i][j]) for j in range(n)] for i in range(m)]
+	if real:
+		row = lambda i, x: exact.listed_row([(j, Fraction(v)) for j, v in enumerate(values[i])], x)
+	else:
+		row = lambda i, x: exact.affine_row(e[i], [Fraction(v) for v in scales[i]], [0] * groups, True, group_size, x)
+	return {"kind": 3, "integer": not real, "planes": planes, "values": values, "row": row,
+	        "param": [bits, group_size, scale_mode, dtype, int(per_row)]}
+
+
+def trit_lines(trit, lines):
+	"""Lines of one tile; trit(row, column) gives None for a row that is not there."""
+	out = bytearray()
+	for l in range(lines):
+		for row in range(16):
+			for k in range(4):
+				five = [trit(row, 20 * l + 4 * f + k) for f in range(5)]
+				value = None if five[0] is None else sum((d + 1) * 3 ** (4 - f) for f, d in enumerate(five))
+				out.append(0 if value is None else -(-value * 256 // 243))
+	return bytes(out)
+
+
+def ternary(rng, m, n):
+	trits = [[rng.below(3) - 1 for _ in range(n)] for _ in range(m)]
+	scales = [f32(rng.pick(1, 2 ** 23) / 2 ** 25) for _ in range(m)]
+	content = b"".join(trit_lines(lambda row, j: None if 16 * t + row >= m else trits[16 * t + row][j] if j < n else 0,
+	                              (n + 19) // 20) for t in tiles_of(m))
+	return {"kind": 4, "integer": True, "param": [],
+	        "planes": [plane(CODES, TRIT16, U8, content),
+	                   plane(SCALES, TILE16, F32, tile16([[s] for s in scales], m, 1, lambda v: encode(v, F32)))],
+	        "values": [[f32(scales[i] * d) for d in row] for i, row in enumerate(trits)],
+	        "row": lambda i, x: exact.affine_row(trits[i], [Fraction(scales[i])], [0], True, 0, x)}
+
+
 def sparse(m, n, entries):
 	"""entries: {(row, column): f16 value}."""
 	blocks = (n + 4095) // 4096
@@ -192,6 +253,88 @@ def sparse(m, n, entries):
 	        "row": lambda i, x: exact.listed_row(in_row(i), x)}
 
 
+def mask_bit(coded, row, k):
+	return 4 * row + k if coded else 16 * k + row
+
+
+def mask_planes(m, n, present, put, coded):
+	"""
+	(masks, offsets): lines of 16 rows by 4 columns; put(i, j) is called for every value in the
+	order of the file.
+	"""
+	masks, offsets, count = b"", [0], 0
+	for tile in tiles_of(m):
+		for line in range((n + 31) // 32 * 8):
+			at = {mask_bit(coded, row, k): (16 * tile + row, 4 * line + k) for row in range(16) for k in range(4)}
+			bits = 0
+			for bit in range(64):
+				if at[bit] in present:
+					bits |= 1 << bit
+					put(*at[bit])
+					count += 1
+			masks += struct.pack("<Q", bits)
+		offsets.append(count)
+	return masks, offsets
+
+
+def mask_codes(codes, bits):
+	"""Sections of 64 codes, 'bits' words each, 10 more than floor(count / 64)."""
+	out = b""
+	for section in range(len(codes) // 64 + 10):
+		part = codes[64 * section:64 * section + 64]
+		for b in range(bits):
+			out += struct.pack("<Q", sum((code >> b & 1) << i for i, code in enumerate(part)))
+	return out
+
+
+def sparse_mask(rng, m, n, present, bits=0, group_size=0, zero_mode=0, pattern=None):
+	"""present: set of (row, column); pattern: (count, columns) for form 3."""
+	groups = -(-n // group_size) if group_size else 1
+	group_of = lambda j: j // group_size if group_size else 0
+	value, code, stored = {}, {}, []
+	for i, j in sorted(present):
+		value[i, j], code[i, j] = rng.half(), rng.below(2 ** bits)
+	masks, offsets = mask_planes(m, n, present, lambda i, j: stored.append((i, j)), bits != 0)
+	planes = [plane(INDEX, SLICE16, U8, masks)]
+	if not pattern:
+		planes.append(plane(OFFSETS, LIST, U32, struct.pack(f"<{len(offsets)}I", *offsets)))
+	param = [3 if pattern else 2, len(present), bits, group_size, zero_mode] + list(pattern or ())
+	if not bits:
+		content = b"".join(encode(value[at], F16) for at in stored) + bytes(2 * 640)
+		planes.append(plane(VALUES, LIST, F16, content))
+		in_row = lambda i: [(j, Fraction(value[i, j])) for j in range(n) if (i, j) in present]
+		row = lambda i, x: exact.listed_row(in_row(i), x)
+	else:
+		planes.append(plane(CODES, LIST, U8, mask_codes([code[at] for at in stored], bits)))
+		scales, zeros, more = one_level(rng, m, groups, zero_mode, bits)
+		planes += more
+		for i, j in present:
+			value[i, j] = f32(scales[i][group_of(j)] * f32(code[i, j] - zeros[i][group_of(j)]))
+		# an absent position is a code equal to the zero-point: its part of the sum is 0
+		whole = lambda i: [code.get((i, j), zeros[i][group_of(j)]) for j in range(n)]
+		row = lambda i, x: exact.affine_row(whole(i), [Fraction(s) for s in scales[i]], zeros[i], True, group_size, x)
+	matrix = [[value.get((i, j), 0.0) for j in range(n)] for i in range(m)]
+	return {"kind": 5, "param": param, "planes": planes, "values": matrix, "row": row, "integer": bits != 0}
+
+
+def lowrank(m, n, u, v, dtype):
+	"""u: [m][r], v: [r][n]."""
+	rank = len(v)
+	def cell(i, j):
+		w = Fraction(0)
+		for k in range(rank):
+			w = exact.fma(Fraction(u[i][k]), Fraction(v[k][j]), w)
+		return float(w)
+	def row(i, x):
+		h = [exact.dot16([Fraction(value) for value in v[k]], x) for k in range(rank)]
+		return exact.listed_row([(k, Fraction(u[i][k])) for k in range(rank)], h)
+	content = b"".join(encode(value, dtype) for line in v for value in line)
+	return {"kind": 7, "param": [dtype, rank], "values": [[cell(i, j) for j in range(n)] for i in range(m)],
+	        "planes": [plane(VALUES, ROWS, dtype, content),
+	                   plane(VALUES, TILE16, dtype, tile16(u, m, rank, lambda value: encode(value, dtype)))],
+	        "row": row}
+
+
 def columns(m, n, index, table, dtype):
 	"""table[row][k] is the value in column index[k]."""
 	matrix = [[0.0] * n for _ in range(m)]
@@ -205,23 +348,32 @@ def columns(m, n, index, table, dtype):
 
 
 def permute(order):
-	return {"kind": 1, "param": [], "order": list(order),
+	order = list(order)
+	return {"kind": 1, "param": [], "forward": lambda x: [x[j] for j in order],
+	        "undo": lambda row: [row[order.index(j)] for j in range(len(row))],
 	        "planes": [plane(INDEX, LIST, U32, struct.pack(f"<{len(order)}I", *order))]}
+
+
+def scale(factors):
+	"""factors: f32 numbers."""
+	return {"kind": 2, "param": [], "forward": lambda x: [exact.fl(v * Fraction(s)) for v, s in zip(x, factors)],
+	        "undo": lambda row: [f32(v * s) for v, s in zip(row, factors)],
+	        "planes": [plane(SCALES, LIST, F32, struct.pack(f"<{len(factors)}f", *factors))]}
 
 
 def weight(name, terms, transforms=(), dim=None, flags=1):
 	m, n = len(terms[0]["values"]), len(terms[0]["values"][0])
 	return {"name": name.encode(), "dim": dim or [m, n], "flags": flags, "terms": list(terms),
-	        "transforms": list(transforms), "activation": int(any(t["kind"] == 2 for t in terms))}
+	        "transforms": list(transforms), "activation": int(any(t.get("integer", t["kind"] == 2) for t in terms))}
 
 
 def meaning(w):
-	"""The matrix of a weight: terms added in file order, the permutation undone."""
+	"""The matrix of a weight: terms added in file order, the transforms undone."""
 	total = [list(row) for row in w["terms"][0]["values"]]
 	for term in w["terms"][1:]:
 		total = [[f32(a + b) for a, b in zip(*rows)] for rows in zip(total, term["values"])]
-	for transform in w["transforms"]:
-		total = [[row[transform["order"].index(j)] for j in range(len(row))] for row in total]
+	for transform in reversed(w["transforms"]):
+		total = [transform["undo"](row) for row in total]
 	return total
 
 
@@ -230,7 +382,7 @@ def canary(w, seed):
 	m, n = len(w["terms"][0]["values"]), len(w["terms"][0]["values"][0])
 	x = exact.canary_input(n, seed)
 	for transform in w["transforms"]:
-		x = [x[j] for j in transform["order"]]
+		x = transform["forward"](x)
 	outputs = []
 	for tile_first in (0, (m - 1) // 16 * 16):
 		lanes = [0] * 16

@@ -278,6 +278,7 @@ class PithFile:
 			raw, at = self.entry("XFRM", weight.first_transform + t)
 			part = Part(raw, at, 10)
 			need(part.kind not in found, "weight.4", f"{weight.name}: a second {part.kind}", at)
+			need(all(part.kind > k for k in found), "weight.6", f"{weight.name}: {part.kind} comes too late", at)
 			found[part.kind] = self._bind_part(weight, part, terms.TRANSFORMS, terms.RESERVED_TRANSFORMS, 0, 4)
 		for t in range(weight.term_count):
 			raw, at = self.entry("TERM", weight.first_term + t)
@@ -302,7 +303,7 @@ class PithFile:
 		need(len(wanted) == part.plane_count, "weight.5", f"{weight.name}: plane_count", part.at)
 		contents = []
 		for plane, (role, layout, dtype, count) in zip(bound.stored, wanted):
-			for what, value, known in (("role", plane.role, 9), ("layout", plane.layout, 4), ("dtype", plane.dtype, 7)):
+			for what, value, known in (("role", plane.role, 9), ("layout", plane.layout, 5), ("dtype", plane.dtype, 7)):
 				need(value != 0, "container.15", f"{weight.name}: {what} 0", plane.at)
 				if value > known:
 					raise unsupported("weight.1", f"{weight.name}: {what} {value}", plane.at)

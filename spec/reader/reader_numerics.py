@@ -113,6 +113,11 @@ def apply_affine(codes, scales, zeros, integer_zero, group_size, x):
 	return t
 
 
+def apply_entries(entries, scales, group_size, x):
+	"""ternary, codebook with i8 entries.  entries: [r, n] integers; scales: [r, groups] f32."""
+	return apply_affine(entries, scales, np.zeros(scales.shape, np.int64), True, group_size, x)
+
+
 def apply_sparse(entries, x):
 	"""entries: per row a list of (column, value), columns ascending."""
 	x = np.asarray(x, F32)

@@ -11,29 +11,10 @@ import numpy as np
 
 import reader_numerics as numerics
 from reader_bytes import ceil_div, need, unsupported
-
-DTYPE_NAMES = {1: "f32", 2: "f16", 3: "bf16", 4: "u8", 5: "u16", 6: "u32", 7: "i8"}
-F32, F16, BF16, U8, U16, U32, I8 = range(1, 8)
-DTYPE_NBYTES = {F32: 4, F16: 2, BF16: 2, U8: 1, U16: 2, U32: 4, I8: 1}
-(VALUES, CODES, SCALES, ZEROS, ZERO_CODES, SECOND_LEVEL, INDEX, OFFSETS,
- SCALE_CODES) = range(1, 10)
-ROWS, TILE16, SLICE16, LIST = range(1, 5)
-
-
-def numbers(data, dtype, count):
-	"""'count' stored numbers as integers (u8, u16, u32, i8) or widened to f32."""
-	raw = {F32: "<f4", F16: "<f2", BF16: "<u2", U8: "u1", U16: "<u2", U32: "<u4", I8: "i1"}[dtype]
-	stored = np.frombuffer(data, raw, count)
-	if dtype == BF16:
-		return (stored.astype(np.uint32) << 16).view(np.float32)
-	with np.errstate(invalid="ignore"):
-		return stored.astype(np.float32) if dtype == F16 else stored
-
-
-def raw_bits(data, dtype, count):
-	"""The same as unsigned bit patterns."""
-	return np.frombuffer(data, {1: "u1", 2: "<u2", 4: "<u4"}[DTYPE_NBYTES[dtype]], count)
-
+from reader_codes import Codebook, Ternary
+from reader_planes import (BF16, CODES, DTYPE_NBYTES, F16, F32, INDEX, LIST, OFFSETS, ROWS, SCALE_CODES,
+                           SCALES, SECOND_LEVEL, SLICE16, TILE16, U16, U32, U8, VALUES, ZERO_CODES, ZEROS, numbers,
+                           raw_bits, unpack_slices)
 
 class Dense:
 	name, kind, used_params, integer = "dense", 1, 1, False
@@ -56,14 +37,6 @@ class Dense:
 
 	def apply(self, rows, x):
 		return numerics.apply_dense(self.values(rows), x)
-
-
-# (bits of the part, lines it takes, fields of a byte, columns a line spans)
-_PARTS = {8: (8, 8, 1, 4), 4: (4, 4, 2, 8), 2: (2, 2, 4, 16), 1: (1, 1, 8, 32)}
-
-
-def _parts_of(bits):
-	return [part for part in (8, 4, 2, 1) if bits & part]
 
 
 class Affine:
@@ -103,7 +76,7 @@ class Affine:
 		return wanted
 
 	def bind(self, planes):
-		self.codes = self._unpack_codes(planes[0])
+		self.codes = unpack_slices(planes[0], self.bits, self.tiles, self.blocks)
 		shape = (self.tiles, self.groups, 16)
 		count = self.tiles * self.groups * 16
 		if self.scale_mode == 1:
@@ -138,22 +111,6 @@ class Affine:
 		code = sum(((masks[:, k] >> row) & 1) << k for k in range(bits))
 		return code.reshape(self.tiles, self.groups, 16)
 
-	def _unpack_codes(self, plane):
-		"""[tiles * 16, blocks * 32] codes, padding included."""
-		count = self.tiles * self.blocks * self.bits * 64
-		lines = numbers(plane, U8, count).reshape(self.tiles, self.blocks, self.bits, 16, 4)
-		codes = np.zeros((self.tiles, self.blocks, 16, 32), np.int64)
-		line_first, shift = 0, 0
-		for part in _parts_of(self.bits):
-			width, line_count, fields, span = _PARTS[part]
-			for line in range(line_count):
-				for f in range(fields):
-					for k in range(4):
-						field = (lines[:, :, line_first + line, :, k] >> (f * width)) & (2 ** width - 1)
-						codes[..., span * line + 4 * f + k] |= field.astype(np.int64) << shift
-			line_first, shift = line_first + line_count, shift + part
-		return codes.transpose(0, 2, 1, 3).reshape(self.tiles * 16, self.blocks * 32)
-
 	def check_values(self):
 		rule, m, n = "affine.5", self.m, self.n
 		need(not self.codes[m:].any() and not self.codes[:, n:].any(), rule, "a padding code is not 0")
@@ -184,14 +141,11 @@ class Affine:
 		                             self.group_size, x)
 
 
-class Sparse:
+class SparseLists:
 	name, kind, used_params, integer = "sparse", 5, 2, False
 
 	def __init__(self, param, m, n):
 		self.m, self.n, self.count = m, n, param[1]
-		if param[0] != 1:
-			raise unsupported("sparse.1", f"form {param[0]}")
-		need(self.count != 0, "sparse.1", "value_count is 0")
 		self.tiles, self.blocks = ceil_div(m, 16), ceil_div(n, 4096)
 
 	def planes(self):
@@ -230,6 +184,128 @@ class Sparse:
 		return numerics.apply_sparse(entries, x)
 
 
+class SparseMask:
+	"""Forms 2 and 3."""
+	name, kind, used_params = "sparse", 5, 7
+
+	def __init__(self, param, m, n):
+		self.m, self.n = m, n
+		self.form, self.count, self.bits, self.group_size, self.zero_mode = param[:5]
+		self.keep, self.pattern = param[5:7]
+		g = self.group_size
+		need(self.bits <= 8 and g % 32 == 0 and g <= 2 ** 20 and self.zero_mode <= 1, "sparse.5", "bits, group_size or zero_mode")
+		need(self.bits or (g == 0 and self.zero_mode == 0), "sparse.5", "f16 values have no groups")
+		if self.form == 2:
+			need(self.keep == 0 and self.pattern == 0, "sparse.6", "a pattern in form 2")
+		else:
+			need(2 <= self.pattern <= 32 and n % self.pattern == 0 and 1 <= self.keep < self.pattern
+			     and self.count == m * (n // self.pattern) * self.keep, "sparse.6", "the pattern")
+		self.integer = self.bits != 0
+		self.groups = ceil_div(n, g) if g else 1
+		self.tiles, self.blocks = ceil_div(m, 16), ceil_div(n, 32)
+
+	def planes(self):
+		wanted = [(INDEX, SLICE16, U8, self.tiles * self.blocks * 64)]
+		if self.form == 2:
+			wanted.append((OFFSETS, LIST, U32, self.tiles + 1))
+		if not self.bits:
+			return wanted + [(VALUES, LIST, F16, self.count + 640)]
+		cells = self.tiles * self.groups * 16
+		wanted += [(CODES, LIST, U8, (self.count // 64 + 10) * 8 * self.bits), (SCALES, TILE16, F16, cells)]
+		return wanted + ([(ZEROS, TILE16, U8, cells)] if self.zero_mode else [])
+
+	def bind(self, planes):
+		masks = np.frombuffer(planes[0], "u1", self.tiles * self.blocks * 64)
+		bits = np.unpackbits(masks, bitorder="little").reshape(self.tiles, self.blocks * 8, 64)
+		rest = planes[1:]
+		if self.form == 2:
+			self.offsets = numbers(rest.pop(0), U32, self.tiles + 1).astype(np.int64)
+			need(self.offsets[0] == 0 and (np.diff(self.offsets) >= 0).all()
+			     and self.offsets[-1] == self.count, "sparse.2", "the offsets do not ascend from 0 to value_count")
+		else:
+			rows = np.minimum(np.arange(self.tiles + 1) * 16, self.m)
+			self.offsets = rows * (self.n // self.pattern) * self.keep
+		self.bits_by_tile = bits.reshape(self.tiles, -1).sum(axis=1, dtype=np.int64)
+		# the number of the value of every bit, counted from its tile's first
+		flat = bits.reshape(self.tiles, -1).astype(np.int64)
+		number = (np.cumsum(flat, axis=1) - 1 + self.offsets[:-1, None]).reshape(bits.shape)
+		shape = (self.tiles, self.blocks * 8, 16, 4)
+		def by_place(a):
+			"""[tiles, lines, 64 bits] -> [tiles * 16, columns]"""
+			a = a.reshape(shape) if self.bits else a.reshape(self.tiles, self.blocks * 8, 4, 16).transpose(0, 1, 3, 2)
+			return a.transpose(0, 2, 1, 3).reshape(self.tiles * 16, self.blocks * 32)
+		self.present, self.number = by_place(bits).astype(bool), by_place(number)
+		self.unpacked = self._bind_codes(rest) if self.bits else self._bind_values(rest[0])
+
+	def _bind_values(self, plane):
+		self.behind = raw_bits(plane, F16, self.count + 640)[self.count:]
+		self.finite = np.isfinite(numbers(plane, F16, self.count)).all()
+		return numbers(plane, F16, self.count + 640)
+
+	def _bind_codes(self, planes):
+		sections, cells = self.count // 64 + 10, (self.tiles, self.groups, 16)
+		words = np.frombuffer(planes[0], "u1", sections * 8 * self.bits).reshape(sections, self.bits, 8)
+		by_bit = np.unpackbits(words, axis=2, bitorder="little").astype(np.int64)
+		codes = sum(by_bit[:, b] << b for b in range(self.bits)).reshape(-1)
+		self.behind = codes[self.count:]
+		by_row = lambda a: a.reshape(cells).transpose(0, 2, 1).reshape(self.tiles * 16, self.groups)
+		count = self.tiles * self.groups * 16
+		self.scales, self.scale_bits = by_row(numbers(planes[1], F16, count)), by_row(raw_bits(planes[1], F16, count))
+		self.finite = np.isfinite(self.scales).all()
+		self.zeros = (by_row(numbers(planes[2], U8, count)).astype(np.int64) if self.zero_mode
+		              else np.full((self.tiles * 16, self.groups), 2 ** (self.bits - 1)))
+		return codes
+
+	def check_values(self):
+		need(not self.present[self.m:].any() and not self.present[:, self.n:].any(), "sparse.7", "a bit outside of the matrix")
+		need((self.bits_by_tile == np.diff(self.offsets)).all(), "sparse.7", "a tile has not as many bits as values")
+		if self.form == 3:
+			per_pattern = self.present[:self.m, :self.n].reshape(self.m, -1, self.pattern).sum(axis=2)
+			need((per_pattern == self.keep).all(), "sparse.7", "the count of a pattern")
+		need(self.finite, "sparse.8", "a value or scale is not finite")
+		need(not self.behind.any(), "sparse.8", "something behind the last value")
+		if self.bits:
+			need(not self.scale_bits[self.m:].any(), "sparse.8", "a scale of a padding row is not 0")
+			need((self.zeros < 2 ** self.bits).all(), "sparse.8", "a zero-point is above the codes")
+			need(self.zero_mode == 0 or not self.zeros[self.m:].any(), "sparse.8", "a zero-point of a padding row is not 0")
+
+	def _spread(self, table, rows):
+		return table[rows][:, np.arange(self.n) // (self.group_size or self.n)]
+
+	def _here(self, rows):
+		"""(present, stored numbers) of rows, [rows, n]."""
+		present = self.present[rows, :self.n]
+		return present, self.unpacked[np.where(present, self.number[rows, :self.n], 0)]
+
+	def values(self, rows):
+		present, found = self._here(rows)
+		if self.bits:
+			centred = found.astype(np.float32) - self._spread(self.zeros, rows).astype(np.float32)
+			found = self._spread(self.scales, rows).astype(np.float32) * centred
+		return np.where(present, found, np.float32(0)).astype(np.float32)
+
+	def apply(self, rows, x):
+		present, found = self._here(rows)
+		if not self.bits:
+			return numerics.apply_sparse([[(j, found[i, j]) for j in np.flatnonzero(present[i])]
+			                              for i in range(len(rows))], x)
+		# a code equal to the zero-point adds (z - z) q = 0, as an absent one does
+		codes = np.where(present, found, self._spread(self.zeros, rows))
+		return numerics.apply_affine(codes, self.scales[rows], self.zeros[rows], True, self.group_size, x)
+
+
+def sparse(param, m, n):
+	if param[0] not in (1, 2, 3):
+		raise unsupported("sparse.1", f"form {param[0]}")
+	need(param[1] != 0, "sparse.1", "value_count is 0")
+	kind = SparseLists if param[0] == 1 else SparseMask
+	need(not any(param[kind.used_params:]), "weight.3", "unused parameters")
+	return kind(param, m, n)
+
+
+sparse.name, sparse.kind, sparse.used_params = "sparse", 5, 7
+
+
 class Columns:
 	name, kind, used_params, integer = "columns", 6, 2, False
 
@@ -265,6 +341,40 @@ class Columns:
 		return numerics.apply_columns(self.value[rows], self.index, x)
 
 
+class Lowrank:
+	name, kind, used_params, integer = "lowrank", 7, 2, False
+
+	def __init__(self, param, m, n):
+		self.m, self.n, self.dtype, self.rank = m, n, param[0], param[1]
+		need(self.dtype in (F16, BF16), "lowrank.1", f"dtype {self.dtype}")
+		need(1 <= self.rank <= 1024, "lowrank.1", f"rank {self.rank}")
+		self.tiles = ceil_div(m, 16)
+
+	def planes(self):
+		return [(VALUES, ROWS, self.dtype, self.rank * self.n), (VALUES, TILE16, self.dtype, self.tiles * self.rank * 16)]
+
+	def bind(self, planes):
+		count = self.tiles * self.rank * 16
+		by_row = lambda a: a.reshape(self.tiles, self.rank, 16).transpose(0, 2, 1).reshape(self.tiles * 16, self.rank)
+		self.v = numbers(planes[0], self.dtype, self.rank * self.n).reshape(self.rank, self.n)
+		self.u = by_row(numbers(planes[1], self.dtype, count))
+		self.stored_bits = by_row(raw_bits(planes[1], self.dtype, count))
+
+	def check_values(self):
+		need(not self.stored_bits[self.m:].any(), "lowrank.2", "a value of a padding row is not 0")
+		need(np.isfinite(self.u).all() and np.isfinite(self.v).all(), "lowrank.2", "a value is not finite")
+
+	def values(self, rows):
+		w = np.zeros((len(rows), self.n), np.float32)
+		for k in range(self.rank):
+			w = numerics.fma(self.u[rows, k][:, None], self.v[k][None, :], w)
+		return w
+
+	def apply(self, rows, x):
+		h = numerics.apply_dense(self.v.astype(np.float32), x)
+		return numerics.apply_columns(self.u[rows], range(self.rank), h)
+
+
 class Permute:
 	name, kind, used_params = "permute", 1, 0
 
@@ -291,7 +401,29 @@ class Permute:
 		return out
 
 
-TERMS = {c.kind: c for c in (Dense, Affine, Sparse, Columns)}
-TRANSFORMS = {c.kind: c for c in (Permute,)}
-RESERVED_TERMS = {3: "codebook", 4: "ternary", 7: "lowrank"}
-RESERVED_TRANSFORMS = {2: "scale", 3: "shift"}
+class Scale:
+	name, kind, used_params = "scale", 2, 0
+
+	def __init__(self, param, m, n):
+		self.n = n
+
+	def planes(self):
+		return [(SCALES, LIST, F32, self.n)]
+
+	def bind(self, planes):
+		self.factor = numbers(planes[0], F32, self.n)
+
+	def check_values(self):
+		need(np.isfinite(self.factor).all() and (self.factor != 0).all(), "scale.1", "a factor is 0 or not finite")
+
+	def forward(self, x):
+		return np.asarray(x, np.float32) * self.factor
+
+	def undo(self, stored):
+		return stored * self.factor
+
+
+TERMS = {c.kind: c for c in (Dense, Affine, Codebook, Ternary, sparse, Columns, Lowrank)}
+TRANSFORMS = {c.kind: c for c in (Permute, Scale)}
+RESERVED_TERMS = {}
+RESERVED_TRANSFORMS = {3: "shift"}
