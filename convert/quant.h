@@ -278,6 +278,8 @@ extern const struct quant_method quant_method_bf16, quant_method_f16, quant_meth
     quant_method_rtn, quant_method_gptq, quant_method_owq, quant_method_spqr;
 extern const struct quant_method quant_method_llmqat, quant_method_awq,
     quant_method_smoothquant, quant_method_osplus, quant_method_rptq;
+extern const struct quant_method quant_method_nf4, quant_method_fp4, quant_method_fp6,
+    quant_method_fp8, quant_method_mofq, quant_method_ternary, quant_method_squeezellm;
 
 /* The weight in its own dtype, bit for bit. */
 pith_status quant_dense_copy(const struct quant_job *job, struct quant_result *out,

@@ -15,7 +15,9 @@ const struct quant_method *const quant_methods[] = {
     &quant_method_bf16, &quant_method_f16, &quant_method_f32, &quant_method_rtn,
     &quant_method_gptq, &quant_method_owq, &quant_method_spqr,
     &quant_method_llmqat, &quant_method_awq, &quant_method_smoothquant,
-    &quant_method_osplus, &quant_method_rptq, NULL,
+    &quant_method_osplus, &quant_method_rptq,
+    &quant_method_nf4, &quant_method_fp4, &quant_method_fp6, &quant_method_fp8,
+    &quant_method_mofq, &quant_method_ternary, &quant_method_squeezellm, NULL,
 };
 
 /* ---- values ---- */
