@@ -33,6 +33,7 @@ pith_status canary_of_terms(const struct pith_packed_term *terms, size_t term_co
 		status = pith_packed_bind(&terms[i], m, n, &w->terms[i], err);
 		const struct pith_term *t = &w->terms[i];
 		w->integer = w->integer || (status == PITH_OK && t->kind->integer(t->param));
+		w->h_count += status == PITH_OK ? pith_linear_h_count(t) : 0;
 	}
 	if (status == PITH_OK)
 		status = pith_linear_canary(w, seed, first, last, err);

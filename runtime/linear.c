@@ -121,9 +121,10 @@ static struct pith_term lowrank_v(const struct pith_term *term)
 	return v;
 }
 
-static size_t lowrank_ldh(const struct pith_term *term)
+size_t pith_linear_h_count(const struct pith_term *term)
 {
-	return pith_round_up(term->u.lowrank.rank, PITH_TILE_ROWS);
+	return term->kind->id == PITH_KIND_LOWRANK ?
+	           pith_round_up(term->u.lowrank.rank, PITH_TILE_ROWS) : 0;
 }
 
 static void apply_terms(const struct product_task *p, const struct pith_linear_job *job, float *h,
@@ -135,7 +136,7 @@ static void apply_terms(const struct product_task *p, const struct pith_linear_j
 		const struct pith_term *term = &w->terms[t];
 		if (term->kind->id == PITH_KIND_LOWRANK) {
 			act.h = h;
-			act.ldh = lowrank_ldh(term);
+			act.ldh = pith_linear_h_count(term);
 			h += act.k * act.ldh;
 		}
 		w->kernels->apply[term->kind->id](term, &act, begin, end, t > 0, job->y, job->ldy);
@@ -191,7 +192,7 @@ static void multiply_lowrank(const struct pith_executor *executor, const struct 
 			struct pith_term v = lowrank_v(&w->terms[t]);
 			struct lowrank_task task = {w->kernels, &v, &p->act, h};
 			pith_parallel(executor, v.tiles, w->n * p->act.k, multiply_v, &task);
-			h += p->act.k * lowrank_ldh(&w->terms[t]);
+			h += p->act.k * pith_linear_h_count(&w->terms[t]);
 		}
 	}
 }
@@ -285,7 +286,7 @@ static pith_status bind_terms(struct pith_linear *w, struct pith_error *err)
 			return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, "weight.1",
 			                 "no kernel for kind %s", term->kind->name);
 		w->integer = w->integer || term->kind->integer(term->param);
-		w->h_count += term->kind->id == PITH_KIND_LOWRANK ? lowrank_ldh(term) : 0;
+		w->h_count += pith_linear_h_count(term);
 		for (size_t p = 0; p < term->plane_count; p++)
 			w->nbytes += term->plane[p].nbytes;
 	}

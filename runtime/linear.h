@@ -67,6 +67,9 @@ struct pith_linear_job {
 void pith_linear_run(struct pith_linear_runner *runner, struct pith_input *input,
                      const struct pith_linear_job *jobs, size_t count);
 
+/* Floats of h per token that a term needs: V x' of a lowrank one, whole tiles. */
+size_t pith_linear_h_count(const struct pith_term *term);
+
 /*
  * Take the runner's room from the arena: 'n' columns of transformed input (0: no weight has a
  * transform) and h_count floats for the lowrank terms of a weight.
