@@ -111,6 +111,7 @@ static void print_peaks(void) {}
 
 static const struct bench_row {
 	const char *name;
+	/* zero_mode of sparse: 0x100 for a bitmask, 0x200 for n:m; bits of lowrank: the rank */
 	/* zero_mode of codebook: scale_mode, 0x100 for f32 entries, 0x200 for a table per row */
 	uint32_t kind, bits, zero_mode;
 	size_t group;
@@ -140,7 +141,12 @@ static const struct bench_row {
     {"dense bf16", PITH_KIND_DENSE, PITH_DTYPE_BF16, 0, 0},
     {"dense f32", PITH_KIND_DENSE, PITH_DTYPE_F32, 0, 0},
     {"sparse 1 %", PITH_KIND_SPARSE, 0, 0, 0},
+    {"sparse 1:2 mask f16", PITH_KIND_SPARSE, 0, 0x100, 0},
+    {"sparse 2:4 f16", PITH_KIND_SPARSE, 0, 0x200, 0},
+    {"sparse 1:2 mask 4 bits g128", PITH_KIND_SPARSE, 4, 0x101, 128},
+    {"sparse 2:4 4 bits g128", PITH_KIND_SPARSE, 4, 0x201, 128},
     {"columns 1 %", PITH_KIND_COLUMNS, 0, 0, 0},
+    {"lowrank 32", PITH_KIND_LOWRANK, 32, 0, 0},
 };
 
 /* Bytes that one pass reads. */
@@ -153,8 +159,13 @@ static size_t term_nbytes(const struct pith_term *term, const struct bench_row *
 		return term->tiles * term->u.codebook.blocks * 64 * row->bits;
 	if (row->kind == PITH_KIND_TERNARY)
 		return term->tiles * term->u.ternary.lines * 64;
+	if (row->kind == PITH_KIND_SPARSE && term->u.sparse.masks != NULL)
+		return term->tiles * term->u.sparse.blocks * 64 +
+		       term->u.sparse.value_count * (row->bits != 0 ? row->bits : 16) / 8;
 	if (row->kind == PITH_KIND_SPARSE)
 		return term->u.sparse.value_count * 4;
+	if (row->kind == PITH_KIND_LOWRANK)
+		return term->tiles * term->u.lowrank.rank * 32;
 	if (row->kind == PITH_KIND_COLUMNS)
 		return term->tiles * term->u.columns.column_count * 32;
 	return term->tiles * a->blocks * 64 * a->bits;
@@ -175,6 +186,8 @@ static size_t row_nbytes(const struct bench_row *row, size_t n)
 /* Multiplications and additions per token. */
 static double term_operations(const struct pith_term *term, const struct bench_row *row)
 {
+	if (row->kind == PITH_KIND_LOWRANK)
+		return 2.0 * (double)(term->m * term->u.lowrank.rank);
 	if (row->kind == PITH_KIND_SPARSE)
 		return 2.0 * (double)term->u.sparse.value_count;
 	if (row->kind == PITH_KIND_COLUMNS)
@@ -195,6 +208,11 @@ static void make_term(struct pith_term *term, struct arena *arena, struct rng *r
 		make_ternary(term, arena, rng, FILL_RANDOM, m, n);
 	else if (row->kind == PITH_KIND_DENSE)
 		make_dense(term, arena, rng, FILL_RANDOM, m, n, row->bits);
+	else if (row->kind == PITH_KIND_LOWRANK)
+		make_lowrank(term, arena, rng, FILL_RANDOM, m, n, row->bits, PITH_DTYPE_F16);
+	else if (row->kind == PITH_KIND_SPARSE && row->zero_mode != 0)
+		make_sparse_mask(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode & 1,
+		                 row->group, 128, row->zero_mode & 0x200 ? 2 : 0, 4, false);
 	else if (row->kind == PITH_KIND_SPARSE)
 		make_sparse(term, arena, rng, FILL_RANDOM, m, n, 655);
 	else
@@ -264,6 +282,9 @@ int main(int argc, char **argv)
 			make_term(&small, &arena, &rng, &rows[r], m_prefill, n);
 			make_act(&one, &arena, &rng, FILL_RANDOM, 1, n);
 			make_act(&many, &arena, &rng, FILL_RANDOM, k, n);
+			one.h = one.x; /* of a lowrank term: any numbers will do */
+			many.h = many.x;
+			one.ldh = many.ldh = one.ldx;
 			float *y = arena_alloc(&arena, k * m_decode * sizeof(float));
 			double decode =
 			    best_seconds(sets[s], rows[r].kind, &big, &one, y, m_decode, budget);

@@ -245,6 +245,8 @@ struct quant_method {
 };
 
 extern const struct quant_method *const quant_methods[]; /* ended by NULL */
+extern const struct quant_method quant_method_magnitude, quant_method_wanda,
+    quant_method_sparsegpt, quant_method_lorc;
 
 /* ---- helpers for methods ---- */
 

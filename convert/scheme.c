@@ -17,7 +17,8 @@ const struct quant_method *const quant_methods[] = {
     &quant_method_llmqat, &quant_method_awq, &quant_method_smoothquant,
     &quant_method_osplus, &quant_method_rptq,
     &quant_method_nf4, &quant_method_fp4, &quant_method_fp6, &quant_method_fp8,
-    &quant_method_mofq, &quant_method_ternary, &quant_method_squeezellm, NULL,
+    &quant_method_mofq, &quant_method_ternary, &quant_method_squeezellm, &quant_method_magnitude, &quant_method_wanda, &quant_method_sparsegpt,
+    &quant_method_lorc, NULL,
 };
 
 /* ---- values ---- */
