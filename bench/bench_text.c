@@ -119,7 +119,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < window_count; i++)
 		for (size_t j = 0; j < overlap_count; j++)
 			for (size_t k = 0; k < stream_count; k++) {
-				struct segment_plan plan = {windows[i], overlaps[j], true, streams[k]};
+				struct segment_plan plan = {.window = windows[i], .overlap = overlaps[j], .has_overlap = true,
+				                            .stream_count = streams[k]};
 				measure(&b, &plan);
 			}
 	pith_text_coder_free(b.coder);

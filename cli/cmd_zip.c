@@ -26,7 +26,7 @@
 struct zip_options {
 	const char *model, *output;
 	uint64_t threads, segment, window, overlap, streams;
-	bool no_verify, json, force;
+	bool no_mix, no_verify, json, force;
 };
 
 static const struct zip_options zip_defaults = {.segment = PITH_DEFAULT_SEGMENT_NBYTES, .overlap = UINT64_MAX};
@@ -46,6 +46,8 @@ static const struct cli_option zip_table[] = {
      "tokens kept at a restart, at most half the window; default an eighth of it"},
     {"streams", 0, CLI_COUNT, offsetof(struct zip_options, streams), "N",
      "streams of a segment, 1 to 256; default: by its size"},
+    {"no-mix", 0, CLI_FLAG, offsetof(struct zip_options, no_mix), NULL,
+     "code with the model alone, without models that learn the text"},
     {"no-verify", 0, CLI_FLAG, offsetof(struct zip_options, no_verify), NULL,
      "do not decode each coded segment and compare; twice as fast"},
     {"force", 'f', CLI_FLAG, offsetof(struct zip_options, force), NULL,
@@ -322,6 +324,7 @@ static pith_status write_archive(struct zipping *z, const struct items *items,
 		.coder = z->coder,
 		.executor = pith_team_executor(z->team),
 		.segment_nbytes = (uint32_t)o->segment,
+		.no_mix = o->no_mix,
 		.no_verify = o->no_verify,
 		.window = (uint32_t)o->window,
 		.overlap_plus_one = o->overlap == UINT64_MAX ? 0 : (uint32_t)o->overlap + 1,

@@ -222,7 +222,7 @@ static uint8_t *fill(const char *kind)
 	return p;
 }
 
-/* What 'zstd -19' makes of the content, segment by segment: the yardstick of spec text_archive.md 10. */
+/* What 'zstd -19' makes of the content, segment by segment: the yardstick of spec text_archive.md 15. */
 static size_t zstd_nbytes(const uint8_t *p, size_t nbytes, size_t segment)
 {
 	size_t total = 0, got;
@@ -470,7 +470,7 @@ static void line_ends_come_back(void **state)
 		assert_int_equal(segment_model_encode(coder, &plan, NULL, 1 << 30, NULL, text, size, code,
 		                                      sizeof(code), &nbytes, NULL), PITH_OK);
 		assert_true(nbytes > 0);
-		assert_int_equal(code[0], i < 3 ? 1 : 0);
+		assert_int_equal(code[0] & 1, i < 3 ? 1 : 0);
 		assert_int_equal(segment_model_decode(coder, NULL, 1 << 30, NULL, code, nbytes, 0, raw, size,
 		                                      NULL), PITH_OK);
 		assert_memory_equal(raw, text, size);
@@ -486,7 +486,8 @@ static void every_plan_round_trips(void **state)
 	for (uint32_t window = 2; window <= TOY_CONTEXT; window += 7) {
 		for (uint32_t overlap = 0; overlap <= window / 2; overlap += 5) {
 			for (size_t streams = 1; streams < 80; streams = streams * 3 + 1) {
-				struct segment_plan plan = {window, overlap, true, streams};
+				struct segment_plan plan = {.window = window, .overlap = overlap, .has_overlap = true,
+				                            .stream_count = streams, .no_mix = streams % 2 == 0};
 				size_t nbytes;
 				assert_int_equal(segment_model_encode(pith_text_coder_segment(made->coder), &plan,
 				                                      NULL, 1 << 30, NULL, p, sizeof(raw), code,

@@ -14,6 +14,7 @@ static const uint8_t archive_magic[8] = {0x89, 'P', 'T', 'Z', 0x0d, 0x0a, 0x1a, 
 static const uint8_t segment_sync[4] = {'P', 'Z', 'S', 'G'};
 static const uint8_t trailer_sync[4] = {'P', 'Z', 'T', 'R'};
 
+#define FEATURE_MIXING 2u
 #define FEATURE_COUNT 3u
 static const char *const feature_names[FEATURE_COUNT] = {"embedded-model", "mixing", "dictionary"};
 
@@ -36,6 +37,7 @@ void archive_header_store(struct archive_header *h, uint8_t out[ARCHIVE_HEADER_N
 	store_le32(out + 8, PITH_ARCHIVE_VERSION);
 	store_le32(out + 12, h->numerics_version);
 	store_le32(out + 16, PITH_CODER_VERSION);
+	store_le32(out + 20, h->mixing ? FEATURE_MIXING : 0);
 	store_le32(out + 24, h->segment_nbytes);
 	memcpy(out + 32, h->model_identity, 16);
 	h->header_xxh3 = pith_xxh3_64(out, 56);
@@ -51,7 +53,7 @@ static pith_status check_versions(const uint8_t *p, struct pith_error *err)
 		                 "archive version %u, coder version %u: this program knows 0 and 0",
 		                 archive, coder);
 	for (unsigned bit = 0; bit < 32; bit++)
-		if (features >> bit & 1u)
+		if ((features & ~FEATURE_MIXING) >> bit & 1u)
 			return pith_fail(err, PITH_E_UNSUPPORTED, 20, "text.3",
 			                 "the archive needs feature %u (%s), which this program lacks", bit,
 			                 bit < FEATURE_COUNT ? feature_names[bit] : "unknown");
@@ -73,6 +75,7 @@ pith_status archive_header_load(const uint8_t *p, size_t nbytes, struct archive_
 		return pith_fail(err, PITH_E_CORRUPT, 0, "text.2", "the header is damaged");
 	PITH_TRY(check_versions(p, err));
 	h->numerics_version = load_le32(p + 12);
+	h->mixing = (load_le32(p + 20) & FEATURE_MIXING) != 0;
 	h->segment_nbytes = load_le32(p + 24);
 	memcpy(h->model_identity, p + 32, 16);
 	// spec text.2: "header_xxh3 matches, the reserved bytes are 0 and segment_nbytes is in range."

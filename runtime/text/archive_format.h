@@ -23,6 +23,7 @@ enum segment_method { SEGMENT_STORED = 0, SEGMENT_ZSTD = 1, SEGMENT_MODEL = 2 };
 
 struct archive_header {
 	uint32_t numerics_version, segment_nbytes;
+	bool mixing; /* may segments be mixed? */
 	uint8_t model_identity[16];
 	uint64_t header_xxh3;
 };

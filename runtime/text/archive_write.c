@@ -3,7 +3,7 @@
  * side, one thread a chunk, or, when a chunk is left alone, by all threads together; then the chunks go out in order.
  * What is written depends on the content and the options only.
  *
- * The limit on size (spec text_archive.md 10) is kept so: a chunk coded by the model must save
+ * The limit on size (spec text_archive.md 15) is kept so: a chunk coded by the model must save
  * MODEL_MARGIN bytes, which pays for the headers beside it; chunks that zstd makes small
  * are joined, and each frame lacks 4 bytes or more that the command zstd writes.
  *
@@ -66,8 +66,10 @@ static pith_status try_model(struct pith_archive_writer *w, struct chunk *c, siz
 	const struct pith_archive_writer_options *o = &w->options;
 	size_t margin = index > 0 ? MODEL_MARGIN : 0, nbytes = 0;
 	size_t cap = c->stored_nbytes < c->raw_nbytes ? c->stored_nbytes : c->raw_nbytes;
-	struct segment_plan plan = {o->window, o->overlap_plus_one - 1, o->overlap_plus_one > 0,
-	                            o->stream_count};
+	struct segment_plan plan = {
+		.window = o->window, .overlap = o->overlap_plus_one - 1, .has_overlap = o->overlap_plus_one > 0,
+		.stream_count = o->stream_count, .no_mix = o->no_mix,
+	};
 	struct segment_progress progress = {archive_tally_advance, &w->tally};
 	if (cap <= margin + 1) {
 		archive_tally_advance(&w->tally, 2 * c->raw_nbytes);
@@ -486,6 +488,7 @@ pith_status pith_archive_writer_new(const struct pith_archive_writer_options *op
 	if (options->coder != NULL) {
 		const struct text_lm *lm = pith_text_coder_segment(options->coder)->lm;
 		w->header.numerics_version = lm->numerics_version;
+		w->header.mixing = !w->options.no_mix;
 		memcpy(w->header.model_identity, lm->identity, 16);
 	}
 	uint8_t bytes[ARCHIVE_HEADER_NBYTES];

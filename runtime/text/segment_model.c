@@ -24,6 +24,9 @@
 #define LEAST_STREAM_NBYTES 4096u
 #define DEFAULT_STREAMS 32u
 #define FLAG_CRLF 1u
+#define FLAG_MIXED 2u
+/* Before this many bytes the mixer has not learned enough to tell how it will end. */
+#define LEAST_MIXED_SAMPLE 98304u
 
 struct stream {
 	uint32_t *ids;       /* tokens so far (decoder) or all of them (encoder) */
@@ -55,6 +58,7 @@ struct work {
 	bool *good;              /* [batch_count] */
 	const float *logits;     /* of the step under way */
 	struct range_decoder *decoder; /* NULL: encoding */
+	struct mix *mix;         /* NULL: the model's probabilities alone */
 	uint8_t *raw;            /* decoder: the segment */
 	uint64_t off;            /* decoder: of the payload */
 };
@@ -63,13 +67,20 @@ pith_status text_coder_new(const struct text_lm *lm, struct text_coder *coder,
                            struct pith_error *err)
 {
 	coder->lm = lm;
-	return vocab_tree_new(lm, &coder->tree, err);
+	coder->mix = NULL;
+	PITH_TRY(vocab_tree_new(lm, &coder->tree, err));
+	pith_status status = mix_plan_new(lm, &coder->tree, &coder->mix, err);
+	if (status != PITH_OK)
+		vocab_tree_free(&coder->tree);
+	return status;
 }
 
 void text_coder_free(struct text_coder *coder)
 {
 	if (coder == NULL)
 		return;
+	mix_plan_free(coder->mix);
+	coder->mix = NULL;
 	vocab_tree_free(&coder->tree);
 	coder->lm = NULL;
 }
@@ -96,13 +107,17 @@ static pith_status read_token(struct work *w, size_t k, struct pith_error *err)
 	const struct vocab_tree *tree = &w->coder->tree;
 	const struct text_lm *lm = w->coder->lm;
 	struct stream *s = &w->streams[w->wanted[k].stream];
-	uint32_t id = vocab_tree_decode(tree, w->sums + k * (tree->count + 1), w->decoder);
+	const uint32_t *sums = w->sums + k * (tree->count + 1);
+	uint32_t id = w->mix != NULL ? mix_decode(w->mix, w->wanted[k].stream, sums, w->decoder) :
+	                               vocab_tree_decode(tree, sums, w->decoder);
 	size_t nbytes = 0;
 	const uint8_t *bytes = lm->token_bytes(lm->ctx, id, &nbytes);
 	// spec text.19: "Every decoded token has at least one byte and ends inside its stream."
 	if (bytes == NULL || nbytes == 0 || nbytes > s->end - s->begin)
 		return pith_fail(err, PITH_E_CORRUPT, w->off, "text.19",
 		                 "token %u does not fit its stream", id);
+	if (w->mix != NULL)
+		mix_accept(w->mix, id);
 	memcpy(w->raw + s->begin, bytes, nbytes);
 	s->begin += nbytes;
 	s->ids[s->count++] = id;
@@ -178,6 +193,7 @@ static void close_work(struct work *w)
 {
 	if (w->session != NULL)
 		w->coder->lm->session_free(w->session);
+	mix_free(w->mix);
 	free(w->streams);
 	free(w->rows);
 	free(w->wanted);
@@ -209,6 +225,21 @@ static pith_status open_work(struct work *w, size_t memory_limit, struct pith_er
 	    w->sums == NULL || w->good == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to code a segment");
 	return lm->session_new(lm->ctx, &options, &w->session, err);
+}
+
+/* The streams' bounds are set. */
+static pith_status open_mix(struct work *w, size_t text_nbytes, uint32_t left_out, size_t memory_limit,
+                            struct pith_error *err)
+{
+	size_t nbytes = mix_nbytes(text_nbytes);
+	if (nbytes > memory_limit)
+		return pith_fail(err, PITH_E_LIMIT, PITH_NO_OFF, NULL,
+		                 "the mixer needs %zu MiB, more than the limit of %zu MiB", nbytes >> 20,
+		                 memory_limit >> 20);
+	size_t begins[TEXT_MAX_STREAMS];
+	for (size_t i = 0; i < w->stream_count; i++)
+		begins[i] = w->streams[i].begin;
+	return mix_new(w->coder->mix, begins, w->stream_count, text_nbytes, left_out, &w->mix, err);
 }
 
 static void tell(const struct segment_progress *progress, size_t nbytes)
@@ -345,6 +376,16 @@ static pith_status lay_out_block(struct encoding *e, size_t begin, size_t *decis
 	return PITH_OK;
 }
 
+static void mix_block(const struct encoding *e, size_t begin, struct range_encoder *coder)
+{
+	const struct work *w = &e->work;
+	const size_t *path_off = e->path_off;
+	for (size_t t = begin; t < begin + BLOCK; t++)
+		for (size_t i = 0; i < w->stream_count; i++, path_off++)
+			if (t < w->streams[i].count)
+				mix_encode(w->mix, i, w->streams[i].ids[t], e->decisions + *path_off, coder);
+}
+
 /* Queue tokens begin .. begin + BLOCK - 1 of every stream and code them. */
 static pith_status encode_block(struct encoding *e, size_t begin, struct range_encoder *coder,
                                 struct pith_error *err)
@@ -362,8 +403,11 @@ static pith_status encode_block(struct encoding *e, size_t begin, struct range_e
 		}
 	}
 	PITH_TRY(flush_rows(w, err));
-	for (size_t d = 0; d < decision_count; d++)
-		range_encode(coder, e->decisions[d].z, e->decisions[d].n, e->decisions[d].bit);
+	if (w->mix != NULL)
+		mix_block(e, begin, coder);
+	else
+		for (size_t d = 0; d < decision_count; d++)
+			range_encode(coder, e->decisions[d].z, e->decisions[d].n, e->decisions[d].bit);
 	return PITH_OK;
 }
 
@@ -375,7 +419,7 @@ static bool is_hopeless(struct encoding *e, size_t text_nbytes, size_t tokens_of
 {
 	if (now > cap)
 		return true;
-	if (tokens_of_stream <= 2 * BLOCK) {
+	if (tokens_of_stream <= 2 * BLOCK || (e->work.mix != NULL && e->coded_nbytes < LEAST_MIXED_SAMPLE)) {
 		e->cold_nbytes = e->coded_nbytes;
 		e->cold_code_nbytes = now;
 		return false;
@@ -393,7 +437,7 @@ static pith_status encode_streams(struct encoding *e, const struct segment_progr
 {
 	struct work *w = &e->work;
 	size_t head = 0;
-	out[head++] = e->is_crlf ? FLAG_CRLF : 0;
+	out[head++] = (uint8_t)((e->is_crlf ? FLAG_CRLF : 0) | (w->mix != NULL ? FLAG_MIXED : 0));
 	if (e->is_crlf)
 		head += put_varint(out + head, (uint32_t)text_nbytes);
 	head += put_varint(out + head, w->window);
@@ -464,6 +508,8 @@ static pith_status encode_text(struct encoding *e, const struct segment_plan *pl
 	if (e->path_off == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to code a segment");
 	cut_streams(e);
+	if (!plan->no_mix)
+		PITH_TRY(open_mix(&e->work, nbytes, plan->mix_left_out, memory_limit, err));
 	return encode_streams(e, progress, nbytes, out, out_cap, out_nbytes, err);
 }
 
@@ -502,7 +548,7 @@ pith_status segment_model_encode(const struct text_coder *coder, const struct se
 struct head {
 	uint32_t window, overlap, stream_count;
 	uint32_t text_nbytes; /* what the streams hold together */
-	bool is_crlf;
+	bool is_crlf, is_mixed;
 	const uint8_t *lengths; /* varints, checked */
 	const uint8_t *code;
 };
@@ -511,8 +557,9 @@ static pith_status take_head(const struct text_lm *lm, const uint8_t *payload, c
                              size_t raw_nbytes, uint64_t off, struct head *h, struct pith_error *err)
 {
 	const uint8_t *p = payload + 1;
-	bool good = payload < end && payload[0] <= FLAG_CRLF;
-	h->is_crlf = good && payload[0] == FLAG_CRLF;
+	bool good = payload < end && payload[0] <= (FLAG_CRLF | FLAG_MIXED);
+	h->is_crlf = good && (payload[0] & FLAG_CRLF) != 0;
+	h->is_mixed = good && (payload[0] & FLAG_MIXED) != 0;
 	h->text_nbytes = (uint32_t)raw_nbytes;
 	if (h->is_crlf)
 		good = take_varint(&p, end, &h->text_nbytes) && h->text_nbytes < raw_nbytes;
@@ -528,7 +575,7 @@ static pith_status take_head(const struct text_lm *lm, const uint8_t *payload, c
 		sum += nbytes;
 	}
 	h->code = p;
-	// spec text.18: "flags is 0 or 1, the varints are in range and in shortest form, and every stream has at least one byte"
+	// spec text.18: "flags is 0 to 3, the varints are in range and in shortest form, and every stream has at least one byte"
 	if (!good || sum >= h->text_nbytes)
 		return pith_fail(err, PITH_E_CORRUPT, off, "text.18", "the streams of the segment are damaged");
 	return PITH_OK;
@@ -598,6 +645,10 @@ pith_status segment_model_decode(const struct text_coder *coder,
 	                                       "no memory to decode a segment");
 	if (status == PITH_OK) {
 		set_streams(&w, &h, ids, h.text_nbytes);
+		if (h.is_mixed)
+			status = open_mix(&w, h.text_nbytes, 0, memory_limit, err);
+	}
+	if (status == PITH_OK) {
 		status = decode_streams(&w, progress, err);
 	}
 	if (status == PITH_OK && h.is_crlf) {

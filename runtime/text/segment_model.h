@@ -8,8 +8,7 @@
 #ifndef PITH_TEXT_SEGMENT_MODEL_H
 #define PITH_TEXT_SEGMENT_MODEL_H
 
-#include "text_lm.h"
-#include "vocab_tree.h"
+#include "mix.h"
 
 #define TEXT_MAX_STREAMS 256u
 
@@ -17,6 +16,7 @@
 struct text_coder {
 	const struct text_lm *lm; /* borrowed */
 	struct vocab_tree tree;
+	struct mix_plan *mix;
 };
 pith_status text_coder_new(const struct text_lm *lm, struct text_coder *coder,
                            struct pith_error *err);
@@ -27,6 +27,8 @@ struct segment_plan {
 	uint32_t window, overlap;      /* spec text_archive.md 7; window 0: the model's context */
 	bool has_overlap;              /* else overlap is chosen too */
 	size_t stream_count;           /* 0: by the size of the segment */
+	bool no_mix;                   /* the model's probabilities alone */
+	uint32_t mix_left_out;         /* MIX_PART_..., for measurements: what it writes cannot be decoded */
 };
 
 /* Where work is counted, in content bytes.  Called from any thread, one call after the other may overlap. */

@@ -73,6 +73,7 @@ struct pith_archive_writer_options {
 	const struct pith_executor *executor; /* NULL: the calling thread */
 	uint32_t segment_nbytes;              /* 0: PITH_DEFAULT_SEGMENT_NBYTES */
 	size_t memory_limit;                  /* bytes for the sessions of one segment; 0: 1 GiB */
+	bool no_mix;                          /* the model's probabilities alone: larger, faster */
 	bool no_verify;                       /* do not decode each coded segment and compare */
 	/* Plan of the coder, for measurements: 0 means what was measured to be best. */
 	uint32_t window, overlap_plus_one, stream_count;
