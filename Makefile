@@ -85,7 +85,7 @@ $(B)/stage1/default.pith: $(B)/flags
 	@: > $@
 $(B)/models/default.pith: $(B)/stage1/pith $(wildcard $(DEFAULT_SOURCE)/*)
 	@mkdir -p $(@D)
-	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)'
+	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)' --kv f16
 $(B)/stage1/embed_model.o: $(B)/stage1/default.pith
 $(B)/models/embed_model.o: $(B)/models/default.pith
 $(B)/stage1/embed_model.o $(B)/models/embed_model.o: cli/embed_model.S
