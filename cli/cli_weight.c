@@ -28,7 +28,21 @@ static void describe_affine(const struct pith_term *t, char *text, size_t cap)
 
 static void describe_sparse(const struct pith_term *t, char *text, size_t cap)
 {
-	snprintf(text, cap, "sparse %zu values", t->u.sparse.value_count);
+	const struct pith_sparse *s = &t->u.sparse;
+	char form[48] = "", bits[32] = "";
+	if (s->masks != NULL && s->offsets == NULL)
+		snprintf(form, sizeof(form), " %" PRIu32 ":%" PRIu32, t->param[6] - t->param[5],
+		         t->param[6]);
+	else if (s->masks != NULL)
+		snprintf(form, sizeof(form), " bitmask");
+	if (s->bits != 0)
+		snprintf(bits, sizeof(bits), " of %" PRIu32 " bits", s->bits);
+	snprintf(text, cap, "sparse%s %zu values%s", form, s->value_count, bits);
+}
+
+static void describe_lowrank(const struct pith_term *t, char *text, size_t cap)
+{
+	snprintf(text, cap, "lowrank %zu", t->u.lowrank.rank);
 }
 
 static void describe_columns(const struct pith_term *t, char *text, size_t cap)
@@ -44,6 +58,7 @@ static const struct {
     {PITH_KIND_AFFINE, describe_affine},
     {PITH_KIND_SPARSE, describe_sparse},
     {PITH_KIND_COLUMNS, describe_columns},
+    {PITH_KIND_LOWRANK, describe_lowrank},
 };
 
 static void describe_term(const struct pith_term *t, char *text, size_t cap)
