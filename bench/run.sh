@@ -10,6 +10,7 @@ code=0
 printf 'machine: %s, %s cores\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
 for program in "$@" bench/bench_*.sh bench/bench_*.py; do
 	[ -e "$program" ] || continue
+	case $program in */bench_llama.sh) continue ;; esac # half an hour and a download: by itself
 	printf '\n== %s\n' "$(basename "$program")"
 	case $program in
 	*.sh) sh "$program" ;;
