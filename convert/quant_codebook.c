@@ -142,6 +142,13 @@ static uint16_t usable_half(float v)
 	return h == 0 ? 1 : h; /* the smallest f16: a scale of 0 would lose the group */
 }
 
+/* The f16 that is not below v > 0: a step that is too small would cut off the largest scales. */
+static uint16_t half_above(float v)
+{
+	uint16_t h = usable_half(v);
+	return f32_of_f16(h) < v ? (uint16_t)(h + 1) : h;
+}
+
 static void store_halves(struct codebook_work *k, size_t first, size_t count)
 {
 	for (size_t i = first; i < first + count; i++) {
@@ -160,7 +167,7 @@ static void store_codes(struct codebook_work *k, size_t first, size_t count, uin
 	}
 	/* not so fine that an f16 could not tell where it begins */
 	float step = (high - low) / 255.0f > high / 4096.0f ? (high - low) / 255.0f : high / 4096.0f;
-	level[0] = usable_half(step);
+	level[0] = half_above(step);
 	step = f32_of_f16(level[0]);
 	level[1] = f16_of_f32(-low / step);
 	float zero = f32_of_f16(level[1]);
