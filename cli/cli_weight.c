@@ -26,6 +26,17 @@ static void describe_affine(const struct pith_term *t, char *text, size_t cap)
 	         a->scale_mode != 0 ? " two-level" : "");
 }
 
+static void describe_codebook(const struct pith_term *t, char *text, size_t cap)
+{
+	const struct pith_codebook *c = &t->u.codebook;
+	char group[32] = "row";
+	if (t->param[1] != 0)
+		snprintf(group, sizeof(group), "%" PRIu32, t->param[1]);
+	snprintf(text, cap, "codebook %" PRIu32 " bits %s%s%s%s%s", c->bits, c->real ? "f32" : "i8",
+	         c->per_row ? " per row" : "", c->scale_mode != 3 ? " group " : "",
+	         c->scale_mode != 3 ? group : "", c->scale_mode == 2 ? " two-level" : "");
+}
+
 static void describe_sparse(const struct pith_term *t, char *text, size_t cap)
 {
 	const struct pith_sparse *s = &t->u.sparse;
@@ -56,6 +67,7 @@ static const struct {
 } descriptions[] = {
     {PITH_KIND_DENSE, describe_dense},
     {PITH_KIND_AFFINE, describe_affine},
+    {PITH_KIND_CODEBOOK, describe_codebook},
     {PITH_KIND_SPARSE, describe_sparse},
     {PITH_KIND_COLUMNS, describe_columns},
     {PITH_KIND_LOWRANK, describe_lowrank},
