@@ -60,7 +60,7 @@ static void kinds_are_those_of_the_spec(void **state)
 		{ 4, "ternary", true },
 		{ 5, "sparse", true },
 		{ 6, "columns", true },
-		{ 7, "lowrank (reserved)", false },
+		{ 7, "lowrank", true },
 		{ 8, "unknown", false },
 		{ 0x80000000, "experimental", false },
 	};
