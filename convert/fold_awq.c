@@ -136,7 +136,7 @@ static pith_status find_scales(const struct fold_group *g, bool duo, float *best
 struct clip_work {
 	const struct fold_group *g;
 	const struct quant_grid_rule *rule;
-	const float *hessian; /* [n, n] of the folded inputs */
+	const float *s;       /* [n] what the inputs were divided by after the Hessian was taken */
 	float *w;             /* [m, n] */
 };
 
@@ -151,9 +151,10 @@ static double clamp_error(const struct clip_work *k, const float *w, size_t firs
 	if (!quant_grid_fit(k->rule, e, NULL, count, &grid))
 		return INFINITY;
 	for (size_t j = 0; j < count; j++)
-		e[j] = quant_grid_value(&grid, quant_grid_code(&grid, e[j])) - w[j];
+		e[j] = (quant_grid_value(&grid, quant_grid_code(&grid, e[j])) - w[j]) / k->s[first + j];
 	cblas_ssymv(CblasRowMajor, CblasUpper, (int)count, 1.0f,
-	            k->hessian + first * k->g->n + first, (int)k->g->n, e, 1, 0.0f, product, 1);
+	            k->g->inputs->hessian + first * k->g->n + first, (int)k->g->n, e, 1, 0.0f, product,
+	            1);
 	double sum = 0;
 	for (size_t j = 0; j < count; j++)
 		sum += (double)e[j] * (double)product[j];
@@ -186,31 +187,17 @@ static void clamp_row(void *ctx, size_t row)
 		clamp_group(k, k->w + row * n + first, first, n - first < size ? n - first : size);
 }
 
-/* Hessian of the inputs after the fold. */
-static float *folded_hessian(const struct fold_group *g, const float *s)
+/* s: [n] factors that were folded. */
+static void clamp_weights(const struct fold_group *g, const float *s)
 {
-	float *h = malloc(g->n * g->n * sizeof(*h));
-	for (size_t i = 0; h && i < g->n; i++)
-		for (size_t j = 0; j < g->n; j++)
-			h[i * g->n + j] = g->inputs->hessian[i * g->n + j] / (s[i] * s[j]);
-	return h;
-}
-
-static pith_status clamp_weights(const struct fold_group *g, const float *s, struct pith_error *err)
-{
-	float *hessian = folded_hessian(g, s);
-	if (!hessian)
-		return fold_no_memory(g, err);
 	size_t first = g->site == FOLD_ATTENTION_IN ? 2 : 0; /* not q and k */
 	for (size_t i = first; i < g->linear_count; i++) {
 		struct fold_target t = fold_target_of(g->linear[i].scheme, &awq_grid);
-		struct clip_work k = {g, &t.rule, hessian, g->linear[i].w};
+		struct clip_work k = {g, &t.rule, s, g->linear[i].w};
 		bool groups = t.rule.group_size > 0 && t.rule.group_size <= CLIP_GROUP;
 		if (t.quantizes && !t.link && groups)
 			quant_rows(g->threads, g->linear[i].m, clamp_row, &k);
 	}
-	free(hessian);
-	return PITH_OK;
 }
 
 /* ---- the fold ---- */
@@ -231,7 +218,7 @@ static pith_status fold_awq(const struct scheme_link *link, struct fold_group *g
 	for (size_t j = 0; j < g->n && !folded; j++)
 		s[j] = 1.0f;
 	if (status == PITH_OK && scheme_u32(link, AWQ_CLIP))
-		status = clamp_weights(g, s, err);
+		clamp_weights(g, s);
 	free(s);
 	return status;
 }
