@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""The text coder's vectors are what their generator makes.  SPDX-License-Identifier: Apache-2.0"""
+"""The vectors of text coder and mixer are what their generators make.  SPDX-License-Identifier: Apache-2.0"""
 import subprocess
 import sys
 
-result = subprocess.run([sys.executable, "tests/make_text_vectors.py", "--check"])
-good = result.returncode == 0
-print("[  PASSED  ] %d test(s)." % good)
-if not good:
-    print("[  FAILED  ] 1 test(s).")
-sys.exit(not good)
+scripts = ["tests/make_text_vectors.py", "tests/make_mix_vectors.py"]
+bad = sum(subprocess.run([sys.executable, "-B", s, "--check"]).returncode != 0 for s in scripts)
+print("[  PASSED  ] %d test(s)." % (len(scripts) - bad))
+if bad:
+    print("[  FAILED  ] %d test(s)." % bad)
+sys.exit(bad)

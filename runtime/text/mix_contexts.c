@@ -8,7 +8,7 @@
 #define MATCH_HASH_NBITS 18u
 #define MATCH_CHECK_MAX 40u
 
-static const uint8_t match_nbytes[MIX_MATCHES] = {6, 16};
+static const uint8_t match_nbytes[MIX_MATCHES] = {6, 24};
 
 static bool is_letter(uint8_t byte)
 {

@@ -14,10 +14,10 @@ static void make_tables(struct mix_plan *plan)
 		uint32_t a = 14653u + (5125u * f >> 16);
 		a = 45754u + (a * f >> 16);
 		plan->exp2[i] = 65536u + (a * f >> 16);
-		plan->rate[i] = 131072u / (2 * i + 3);
 	}
 	for (uint32_t i = 0; i < 1024; i++) {
 		uint32_t f = 0;
+		plan->rate[i] = 131072u / (2 * i + 3);
 		while (f < 255 && plan->exp2[f + 1] <= 65536u + 64 * i + 32)
 			f++;
 		plan->log2[i] = (uint8_t)f;

@@ -41,7 +41,7 @@ struct mix_plan {
 	uint8_t log2[1024];
 	uint32_t squash[2 * MIX_DOT_MAX + 1];
 	int16_t stretch[4096];
-	uint32_t rate[256];     /* 65536 / (n + 1.5) */
+	uint32_t rate[1024];    /* 65536 / (n + 1.5) */
 };
 
 struct mix_slot { /* an adaptive counter */
