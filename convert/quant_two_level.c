@@ -133,6 +133,9 @@ static bool row_range(const float *w, const float *importance, size_t count, flo
 	*grid = (struct quant_grid){.top = top};
 	if (!(low <= high) || (low == 0.0f && high == 0.0f))
 		return false;
+	/* a zero-point far outside of the codes would cost the tile's other rows all precision of theirs */
+	low = low > high / 2.0f ? 0.0f : low;
+	high = high < low / 2.0f ? 0.0f : high;
 	*grid = two_level_range(low, high, top);
 	return true;
 }
