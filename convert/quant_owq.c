@@ -1,16 +1,17 @@
 /*
- * OWQ (Lee et al. 2023): the input columns that suffer most from rounding - Hessian diagonal times squared
- * rounding error - stay as they are, in a columns term; the others are rounded with error feedback
- * first, so that the kept ones take over what is still wrong.
+ * OWQ (Lee et al. 2023): the input columns that suffer most from rounding - Hessian diagonal
+ * times squared rounding error - stay as they are, in a columns term; the others are rounded with
+ * error feedback first, so that the kept ones take over what is still wrong.
  *
- * bits=B.F gives codes of B bits and, by the authors' rule for Llama, n * 12 F / (16 - B) / 7 kept columns to
- * linears of attention, 0.375 times that to those of feed-forward blocks, an even number; other
- * matrices get n * F / (16 - B).  Codes of kept columns are the zero-point, which is an exact 0.
+ * bits=B.F gives codes of B bits and, by the authors' rule for Llama, n * 12 F / (16 - B) / 7
+ * kept columns to linears of attention, 0.375 times that to those of feed-forward blocks, an even
+ * number; other matrices get n * F / (16 - B).  Codes of kept columns are the zero-point, which
+ * is an exact 0.
  *
- * Groups are those of the weight's own columns, less the kept ones, so nothing is permuted: order=natural
- * (the paper's) fits them as it goes, order=act rounds the most sensitive columns first, with grids fitted before.
- * (The authors close the gaps that kept columns leave, which moves groups.)  Dead columns (0
- * in all inputs) are rounded as they are.
+ * Groups are those of the weight's own columns, less the kept ones, so nothing is permuted:
+ * order=natural (the paper's) fits them as it goes, order=act rounds the most sensitive columns
+ * first, with grids fitted before. (The authors close the gaps that kept columns leave, which
+ * moves groups.)  Dead columns (0 in all inputs) are rounded as they are.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -93,7 +94,7 @@ static inline float power_of(float e2)
 	return e2 * fifth;
 }
 
-/* Sum of |error|^2.4 (the authors' measure), in eight lanes, so that it vectorizes without reassociation. */
+/* Sum of |error|^2.4 (the authors' measure), in eight lanes so that it vectorizes. */
 static float power_error(const float *w, size_t count, const struct quant_grid *g)
 {
 	float lane[8] = {0}, inverse = 1.0f / g->scale;
@@ -112,7 +113,7 @@ static float power_error(const float *w, size_t count, const struct quant_grid *
 	return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
-/* Offer the grid of 'part' of the full scale with zero-points around the middle of what it can cover. */
+/* Offer the grid of 'part' of the full scale, zero-points so that the middle stays covered. */
 static void offer_power(const float *w, size_t count, const struct quant_grid *full, float part,
                         bool fixed_zero, struct quant_grid *best, float *error)
 {
@@ -146,8 +147,8 @@ static void search_power(const float *w, size_t count, bool fixed_zero, struct q
 }
 
 /* importance: [count], or NULL: all 1.  false: too large for f16. */
-static bool fit_grid(const struct owq_work *k, const float *w, const float *importance, size_t count,
-                     struct quant_grid *g)
+static bool fit_grid(const struct owq_work *k, const float *w, const float *importance,
+                     size_t count, struct quant_grid *g)
 {
 	if (!quant_grid_fit(&k->codes.rule, w, k->fit == FIT_HESSIAN ? importance : NULL, count, g))
 		return false;
@@ -271,7 +272,7 @@ static struct owq_task scratch_of(const struct feedback_task *t, const struct qu
 	return s;
 }
 
-/* Fit the grid of a group to its columns that are not kept.  place: of its first, or SIZE_MAX: as in the source. */
+/* Fit a group's grid to its columns that are not kept.  place: of its first; SIZE_MAX: as given. */
 static pith_status fit_group(struct feedback_task *t, size_t i, size_t group, size_t place)
 {
 	const struct owq_work *k = t->solve->method;

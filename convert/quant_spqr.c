@@ -1,16 +1,18 @@
 /*
  * SpQR (Dettmers et al. 2023): rounding with error feedback on small groups whose scales and
- * zero-points are codes themselves, and the few weights that cost most kept as f16 in a sparse term.
+ * zero-points are codes themselves, and the few weights that cost most kept as f16 in a sparse
+ * term.
  *
  * Weights whose absence from their group would gain more than the threshold do not count when the
- * group's grid is made (leave one out); which weights become outliers is decided when their column
- * is rounded, by the same threshold.  An outlier is stored as what the dense code of 0 lacks, so that
- * the sum of both terms is the weight up to an f16's precision; that rest is fed back too.
+ * group's grid is made (leave one out); which weights become outliers is decided when their
+ * column is rounded, by the same threshold.  An outlier is stored as what the dense code of 0
+ * lacks, so that the sum of both terms is the weight up to an f16's precision; that rest is fed
+ * back too.
  *
- * Columns stand in the order in which they are rounded, and the permutation is stored.  Dead columns (0 in
- * all inputs) are rounded as they are.  The threshold counts, as in the paper, in units of
- * the mean over columns of the weights' variance over U_jj^2.  Tiles of 16 rows are independent:
- * results do not depend on the number of threads.
+ * Columns stand in the order in which they are rounded, and the permutation is stored.  Dead
+ * columns (0 in all inputs) are rounded as they are.  The threshold counts, as in the paper, in
+ * units of the mean over columns of the weights' variance over U_jj^2.  Tiles of 16 rows are
+ * independent: results do not depend on the number of threads.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -250,7 +252,7 @@ static pith_status find_threshold(struct spqr_work *k, double share, struct pith
 	return PITH_OK;
 }
 
-/* Mean over columns of the weights' variance over U_jj^2 (of their mean square, if they do not differ). */
+/* Mean over columns of the weights' variance over U_jj^2 (mean square, if they do not differ). */
 static double threshold_unit(const struct spqr_work *k)
 {
 	size_t m = k->job->m, n = k->job->n;

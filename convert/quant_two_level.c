@@ -1,7 +1,8 @@
 /*
  * Two-level grids: every row's own range first, then codes for the scales and zero-points of the
- * 16 rows, then, for each row, the pair of codes near its own with the least error.  The last step is not in the
- * paper; 3-bit scales and zero-points are coarse, and the best pair is often not the pair of nearest ones.
+ * 16 rows, then, for each row, the pair of codes near its own with the least error.  The last
+ * step is not in the paper; 3-bit scales and zero-points are coarse, and the best pair is often
+ * not the pair of nearest ones.
  *
  * Spec: spec/terms/affine.md, "Two-level scales"
  *
@@ -133,7 +134,7 @@ static bool row_range(const float *w, const float *importance, size_t count, flo
 	*grid = (struct quant_grid){.top = top};
 	if (!(low <= high) || (low == 0.0f && high == 0.0f))
 		return false;
-	/* a zero-point far outside of the codes would cost the tile's other rows all precision of theirs */
+	/* a zero-point far outside of the codes would cost the tile's other rows their precision */
 	low = low > high / 2.0f ? 0.0f : low;
 	high = high < low / 2.0f ? 0.0f : high;
 	*grid = two_level_range(low, high, top);

@@ -1,7 +1,7 @@
 /*
  * spqr against an independent solve in f64 - the inverse Hessian itself, from which every rounded
- * column is eliminated, and leave-one-out by refitting without each weight - and owq's columns against
- * sensitivities from what rtn stores; awkward shapes and weights for both.
+ * column is eliminated, and leave-one-out by refitting without each weight - and owq's columns
+ * against sensitivities from what rtn stores; awkward shapes and weights for both.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -165,7 +165,7 @@ struct reference {
 	size_t outliers;
 };
 
-/* SpQR as in the paper, algorithm 1; U_jj^2 is the diagonal of the inverse once those before are eliminated. */
+/* SpQR as in the paper; U_jj^2 is the inverse's diagonal once the columns before are eliminated. */
 static void solve(const struct problem *p, const size_t *order, double top, double threshold,
                   struct reference *out)
 {
