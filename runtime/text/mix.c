@@ -12,7 +12,6 @@
 #define SLOT_MOST_NBITS 22u
 #define MATCH_TABLE_COUNT ((size_t)1 << 18)
 #define MAP_COUNT_MAX 1023u
-#define SET_SHIFT 16
 #define FINAL_SHIFT 17
 #define REFINED_SHIFT 5
 #define FINAL_MAP_SHIFT 5
@@ -248,32 +247,22 @@ static void choose_rows(struct mix *m, int32_t logit, uint32_t match_row, unsign
 	m->final_row = m->final_weights[end ? mix_least(depth, 15) : 16u + node->bit + 8 * mix_least(depth, 3)];
 }
 
-static int32_t weighted_sum(const int32_t *weights, const int32_t *inputs)
+/* Rows of the final maps, known long before their logit: read where that will likely be. */
+static void choose_final_maps(struct mix *m, int32_t likely)
 {
-	int32_t sum = 0;
-	for (size_t i = 0; i < MIX_INPUTS; i++)
-		sum += weights[i] * inputs[i] >> 8;
-	return mix_clamp(sum >> 8, MIX_DOT_MAX);
-}
-
-static void learn_weights(int32_t *weights, const int32_t *inputs, int32_t error)
-{
-	for (size_t i = 0; i < MIX_INPUTS; i++) {
-		int32_t w = weights[i] + ((inputs[i] * error + (1 << (SET_SHIFT - 1))) >> SET_SHIFT);
-		w = w > MIX_WEIGHT_MAX ? MIX_WEIGHT_MAX : w;
-		weights[i] = w < -MIX_WEIGHT_MAX ? -MIX_WEIGHT_MAX : w;
-	}
+	const struct mix_node *node = m->node;
+	m->final_maps[0] = m->final_map[0][node->key + 512u * (m->depth > 0)];
+	m->final_maps[1] = m->final_map[1][mix_hash(m->newest, node->key) % MIX_BYTE_ROWS];
+	for (size_t k = 0; k < MIX_FINALS; k++)
+		m->touched += m->final_maps[k][(likely + 4096) >> 8];
 }
 
 /* The mixed probability, corrected by what came of such probabilities. */
 static uint32_t final_probability(struct mix *m, int32_t logit)
 {
-	const struct mix_node *node = m->node;
-	uint32_t rows[MIX_FINALS] = {node->key + 512u * (m->depth > 0),
-	                             mix_hash(m->newest, node->key) % MIX_BYTE_ROWS};
 	uint32_t sum = 2 * m->p_mixed;
 	for (size_t k = 0; k < MIX_FINALS; k++)
-		sum += look_up(m->final_map[k][rows[k]], logit, &m->final_at[k]) << 6;
+		sum += look_up(m->final_maps[k], logit, &m->final_at[k]) << 6;
 	uint32_t p = m->left_out & MIX_PART_FINAL ? m->p_mixed : sum >> 2;
 	return mix_least(p > 4 ? p : 4, (1u << MIX_PROBABILITY_NBITS) - 4);
 }
@@ -291,15 +280,16 @@ static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
 	}
 	int32_t logit = mix_clamp(mix_log2(plan, n - z) - mix_log2(plan, z), MIX_LOGIT_MAX);
 	m->inputs[0] = m->left_out & MIX_PART_LM ? 0 : logit;
+	choose_final_maps(m, logit);
+	refined_inputs(m, x, logit, m->inputs + 37);
 	unsigned seen = counter_inputs(m, m->inputs + 1);
 	uint32_t match_row = mix_match_inputs(m, m->inputs + 33);
-	refined_inputs(m, x, logit, m->inputs + 37);
 	m->inputs[39] = 256;
 	choose_rows(m, logit, match_row, seen);
+	plan->loops->sum(m->row, m->inputs, m->dots);
 	int32_t sum = 0;
 	for (size_t s = 0; s < MIX_SETS; s++) {
-		m->dots[s] = weighted_sum(m->row[s], m->inputs);
-		m->p_set[s] = plan->squash[MIX_DOT_MAX + m->dots[s]];
+		m->p_set[s] = plan->squash[MIX_DOT_MAX + mix_clamp(m->dots[s], MIX_DOT_MAX)];
 		m->dots[s] = mix_clamp(m->dots[s], MIX_LOGIT_MAX);
 		sum += m->dots[s] * m->final_row[s] >> 8;
 	}
@@ -315,11 +305,13 @@ static int32_t error_of(uint32_t p, unsigned bit)
 
 static void learn(struct mix *m, unsigned bit)
 {
+	int32_t errors[MIX_SETS];
 	for (size_t s = 0; s < MIX_SETS; s++) {
 		int32_t change = m->dots[s] * error_of(m->p_mixed, bit) + (1 << (FINAL_SHIFT - 1));
 		m->final_row[s] = mix_clamp(m->final_row[s] + (change >> FINAL_SHIFT), MIX_WEIGHT_MAX);
-		learn_weights(m->row[s], m->inputs, error_of(m->p_set[s], bit));
+		errors[s] = error_of(m->p_set[s], bit);
 	}
+	m->plan->loops->learn(m->row, m->inputs, errors);
 	for (size_t i = 0; i < MIX_CONTEXTS; i++) {
 		if (m->state[i] != 0)
 			mix_map_learn(m->plan, &m->state_map[i][m->state[i]], bit);

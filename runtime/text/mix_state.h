@@ -7,19 +7,17 @@
 #define PITH_TEXT_MIX_STATE_H
 
 #include "mix.h"
+#include "mix_sum.h"
 
 #define MIX_CONTEXTS 16u
 #define MIX_MATCHES 2u
 #define MIX_REFINED 2u
 #define MIX_FINALS 2u
-#define MIX_INPUTS 40u /* 38 and two that are always 0: a multiple of 8 for vectors */
-#define MIX_SETS 5u
 #define MIX_SET_ROWS 512u
 #define MIX_FINAL_ROWS 64u
 #define MIX_LOGIT_MAX 4095    /* of an input */
 #define MIX_DOT_MAX 5119      /* of a sum */
 #define MIX_WEIGHT_ONE 65536
-#define MIX_WEIGHT_MAX 524287
 #define MIX_BUCKETS 33u       /* of an interpolated map */
 #define MIX_NODE_ROWS 4096u
 #define MIX_BYTE_ROWS 4096u
@@ -41,6 +39,7 @@ struct mix_plan {
 	uint8_t log2[1024];
 	uint32_t squash[2 * MIX_DOT_MAX + 1];
 	int16_t stretch[4096];
+	const struct mix_loops *loops;
 	uint32_t rate[1024];    /* 65536 / (n + 1.5) */
 };
 
@@ -90,6 +89,7 @@ struct mix {
 	size_t depth;              /* bytes of it that are known; SIZE_MAX: no contexts yet */
 	uint32_t hashes[MIX_CONTEXTS];
 	struct mix_slot *lines[MIX_CONTEXTS];
+	uint32_t touched;          /* no meaning: keeps the reads that fetch memory early */
 	uint32_t newest;           /* last two bytes */
 
 	/* the decision under way */
@@ -98,7 +98,7 @@ struct mix {
 	uint8_t state[MIX_CONTEXTS];
 	uint32_t *match_at[MIX_MATCHES];
 	bool match_bit[MIX_MATCHES];
-	uint16_t *refined_at[MIX_REFINED], *final_at[MIX_FINALS];
+	uint16_t *refined_at[MIX_REFINED], *final_maps[MIX_FINALS], *final_at[MIX_FINALS];
 	int32_t inputs[MIX_INPUTS];
 	int32_t *row[MIX_SETS], *final_row;
 	int32_t dots[MIX_SETS];
