@@ -20,6 +20,7 @@
 #define VALUE_VECTORS 4u /* elements of o at a time: at most 4 * LANE_WIDTH */
 #define PASS_GROUPS (VALUE_VECTORS / GROUP_VECTORS)
 #define CHUNK_BLOCKS 8u
+#define LANE_CALL __attribute__((noinline))
 #define CHUNK_POSITIONS (CHUNK_BLOCKS * PITH_KV_BLOCK)
 
 /* One query of a tile between blocks. */
@@ -207,8 +208,9 @@ LANE_INLINE void pass_values(enum pith_kv_type type, const struct tile *t, unsig
 		}
 }
 
-LANE_INLINE void block_values(enum pith_kv_type type, const struct tile *t, unsigned first,
-                              unsigned heads, size_t b, size_t to)
+/* Returns the element to go on from: all that fill whole vectors are done. */
+LANE_INLINE size_t whole_values(enum pith_kv_type type, const struct tile *t, unsigned first,
+                                unsigned heads, size_t b, size_t to)
 {
 	size_t i = 0;
 	for (; i + 4 * LANE_WIDTH <= t->d; i += 4 * LANE_WIDTH)
@@ -221,8 +223,50 @@ LANE_INLINE void block_values(enum pith_kv_type type, const struct tile *t, unsi
 		pass_values(type, t, first, heads, b, to, i, 1, LANE_WIDTH);
 		i += LANE_WIDTH;
 	}
+	return i;
+}
+
+/* One query from element i on; a call, because it is needed in many places and seldom long. */
+static LANE_CALL void single_f32(const struct tile *t, unsigned h, size_t b, size_t to, size_t i)
+{
+	i = i > 0 ? i : whole_values(PITH_KV_F32, t, h, 1, b, to);
 	if (i < t->d)
-		pass_values(type, t, first, heads, b, to, i, 1, t->d - i);
+		pass_values(PITH_KV_F32, t, h, 1, b, to, i, 1, t->d - i);
+}
+
+static LANE_CALL void single_f16(const struct tile *t, unsigned h, size_t b, size_t to, size_t i)
+{
+	i = i > 0 ? i : whole_values(PITH_KV_F16, t, h, 1, b, to);
+	if (i < t->d)
+		pass_values(PITH_KV_F16, t, h, 1, b, to, i, 1, t->d - i);
+}
+
+static LANE_CALL void single_i8(const struct tile *t, unsigned h, size_t b, size_t to, size_t i)
+{
+	i = i > 0 ? i : whole_values(PITH_KV_I8, t, h, 1, b, to);
+	if (i < t->d)
+		pass_values(PITH_KV_I8, t, h, 1, b, to, i, 1, t->d - i);
+}
+
+LANE_INLINE void single_values(enum pith_kv_type type, const struct tile *t, unsigned h, size_t b,
+                               size_t to, size_t i)
+{
+	if (type == PITH_KV_F32)
+		single_f32(t, h, b, to, i);
+	else if (type == PITH_KV_F16)
+		single_f16(t, h, b, to, i);
+	else
+		single_i8(t, h, b, to, i);
+}
+
+/* 'heads' (constant) queries that see the same of blocks b .. to-1. */
+LANE_INLINE void shared_values(enum pith_kv_type type, const struct tile *t, unsigned heads, size_t b,
+                               size_t to)
+{
+	size_t i = heads > 1 ? whole_values(type, t, 0, heads, b, to) : 0;
+	if (heads == 1 || i < t->d)
+		for (unsigned h = 0; h < heads; h++)
+			single_values(type, t, h, b, to, i);
 }
 
 /* ---- a tile ---- */
@@ -265,13 +309,13 @@ LANE_INLINE void tile_chunk(enum pith_kv_type type, struct tile *t, unsigned hea
 		while (to < t->count && all_see_same(t, heads, to))
 			to++;
 		if (to > b) {
-			block_values(type, t, 0, heads, b, to);
+			shared_values(type, t, heads, b, to);
 			b = to;
 			continue;
 		}
 		for (unsigned h = 0; h < heads; h++)
 			if (t->end[h][b] > 0)
-				block_values(type, t, h, 1, b, b + 1);
+				single_values(type, t, h, b, b + 1, 0);
 		b++;
 	}
 }
