@@ -13,14 +13,10 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "quant_feedback.h"
 #include "quant_grid.h"
-#include "quant_hessian.h"
 
-#include <cblas.h>
 #include <stdlib.h>
-
-#define BLOCK_COLUMNS 128u
-#define TASK_ROWS 32u
 
 enum { GPTQ_BITS, GPTQ_GROUP, GPTQ_ZERO, GPTQ_ORDER, GPTQ_GRID, GPTQ_DAMP };
 enum { ORDER_NATURAL, ORDER_ACT, ORDER_STATIC };
@@ -50,116 +46,58 @@ struct gptq_work {
 	uint32_t order;    /* ORDER_ */
 	float *w;          /* [m, n] in the weight's order of columns */
 	float *importance; /* [n] by place in the codes, or NULL */
-	size_t *overflow;  /* [m] column, SIZE_MAX: none, SIZE_MAX - 1: no memory */
 	const struct quant_job *job;
 };
 
-/* One row on its way: scratch of a task. */
-struct gptq_row {
-	const struct gptq_work *work;
-	size_t row;
-	float *w;    /* [n] in the order of rounding */
-	float *error; /* [BLOCK_COLUMNS] of this block, divided by U's diagonal */
-	struct quant_grid *grid; /* [groups] */
-};
-
-static bool fit(const struct gptq_row *r, const float *w, size_t group)
+/* Grids of row i of a task: [groups], in its scratch. */
+static struct quant_grid *grids_of(const struct feedback_task *t, size_t i)
 {
-	const struct gptq_work *k = r->work;
+	const struct gptq_work *k = t->solve->method;
+	return (struct quant_grid *)t->scratch + i * k->codes.groups;
+}
+
+/* Fit a group of row i to w: [n], by place in the codes. */
+static pith_status fit(struct feedback_task *t, size_t i, const float *w, size_t group)
+{
+	const struct gptq_work *k = t->solve->method;
 	size_t first = group * k->codes.group_size;
 	size_t count = k->codes.n - first;
 	count = count < k->codes.group_size ? count : k->codes.group_size;
+	struct quant_grid *grid = &grids_of(t, i)[group];
 	if (!quant_grid_fit(&k->codes.rule, w + first, k->importance ? k->importance + first : NULL,
-	                    count, &r->grid[group])) {
-		k->overflow[r->row] = first;
-		return false;
+	                    count, grid)) {
+		t->row = t->first + i;
+		t->column = first;
+		return PITH_E_LIMIT;
 	}
-	quant_codes_set_grid(&k->codes, r->row, group, &r->grid[group]);
-	return true;
+	quant_codes_set_grid(&k->codes, t->first + i, group, grid);
+	return PITH_OK;
 }
 
-/* Columns begin .. end-1, within one block: round, and repair up to the block's end. */
-static bool round_block(const struct gptq_row *r, size_t begin, size_t end)
+static pith_status start_rows(struct feedback_task *t)
 {
-	const struct gptq_work *k = r->work;
-	size_t n = k->codes.n;
-	uint8_t *codes = k->codes.codes + r->row * n;
-	for (size_t j = begin; j < end; j++) {
-		const float *u = k->factor.upper + j * n;
-		size_t place = k->order == ORDER_STATIC ? k->factor.order[j] : j;
-		size_t group = place / k->codes.group_size;
-		if (k->order != ORDER_STATIC && place % k->codes.group_size == 0 && !fit(r, r->w, group))
-			return false;
-		float q = quant_grid_code(&r->grid[group], r->w[j]);
-		codes[place] = (uint8_t)q;
-		float e = (r->w[j] - quant_grid_value(&r->grid[group], q)) / u[j];
-		r->error[j - begin] = e;
-		cblas_saxpy((int)(end - j - 1), -e, u + j + 1, 1, r->w + j + 1, 1);
-	}
-	return true;
+	const struct gptq_work *k = t->solve->method;
+	for (size_t i = 0; k->order == ORDER_STATIC && i < t->rows; i++)
+		for (size_t g = 0; g < k->codes.groups; g++)
+			PITH_TRY(fit(t, i, k->w + (t->first + i) * k->codes.n, g));
+	return PITH_OK;
 }
 
-static bool start_row(const struct gptq_row *r)
+static pith_status round_column(struct feedback_task *t, size_t j, float *value)
 {
-	const struct gptq_work *k = r->work;
-	size_t n = k->codes.n;
-	const float *w = k->w + r->row * n;
-	k->overflow[r->row] = SIZE_MAX;
-	for (size_t j = 0; j < n; j++)
-		r->w[j] = w[k->factor.order[j]];
-	for (size_t g = 0; k->order == ORDER_STATIC && g < k->codes.groups; g++)
-		if (!fit(r, w, g))
-			return false;
-	return true;
-}
-
-/* Rows of one task together, block by block; w: [TASK_ROWS, n]. */
-static void solve_rows(const struct gptq_work *k, size_t first, size_t rows, float *w, float *error,
-                       struct quant_grid *grid)
-{
-	size_t n = k->codes.n;
-	struct gptq_row row[TASK_ROWS];
-	bool good[TASK_ROWS];
-	for (size_t i = 0; i < rows; i++) {
-		row[i] = (struct gptq_row){k, first + i, w + i * n, error + i * BLOCK_COLUMNS,
-		                           grid + i * k->codes.groups};
-		good[i] = start_row(&row[i]);
-	}
-	for (size_t begin = 0; begin < n; begin += BLOCK_COLUMNS) {
-		size_t end = n - begin < BLOCK_COLUMNS ? n : begin + BLOCK_COLUMNS;
-		for (size_t i = 0; i < rows; i++)
-			good[i] = good[i] && round_block(&row[i], begin, end);
-		if (end < n)
-			cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)(n - end),
-			            (int)(end - begin), -1.0f, error, BLOCK_COLUMNS,
-			            k->factor.upper + begin * n + end, (int)n, 1.0f, w + end, (int)n);
-	}
-}
-
-static void run_task(void *ctx, size_t task)
-{
-	const struct gptq_work *k = ctx;
-	size_t first = task * TASK_ROWS, n = k->codes.n;
-	size_t rows = k->codes.m - first < TASK_ROWS ? k->codes.m - first : TASK_ROWS;
-	float *w = malloc(TASK_ROWS * n * sizeof(*w));
-	float *error = calloc(TASK_ROWS * BLOCK_COLUMNS, sizeof(*error));
-	struct quant_grid *grid = malloc(TASK_ROWS * k->codes.groups * sizeof(*grid));
-	if (w && error && grid)
-		solve_rows(k, first, rows, w, error, grid);
-	else
-		k->overflow[first] = SIZE_MAX - 1;
-	free(w);
-	free(error);
-	free(grid);
-}
-
-static pith_status check_rows(const struct gptq_work *k, struct pith_error *err)
-{
-	for (size_t i = 0; i < k->codes.m; i++) {
-		if (k->overflow[i] == SIZE_MAX - 1)
-			return quant_no_memory(k->job, err);
-		if (k->overflow[i] != SIZE_MAX)
-			return quant_grid_overflow(k->job, i, k->overflow[i], err);
+	const struct gptq_work *k = t->solve->method;
+	const struct quant_codes *c = &k->codes;
+	size_t place = k->order == ORDER_STATIC ? k->factor.order[j] : j;
+	size_t group = place / c->group_size;
+	bool begins = k->order != ORDER_STATIC && place % c->group_size == 0;
+	for (size_t i = 0; i < t->rows; i++) {
+		const float *w = t->w + i * c->n;
+		if (begins)
+			PITH_TRY(fit(t, i, w, group));
+		const struct quant_grid *grid = &grids_of(t, i)[group];
+		float q = quant_grid_code(grid, w[j]);
+		c->codes[(t->first + i) * c->n + place] = (uint8_t)q;
+		value[i] = quant_grid_value(grid, q);
 	}
 	return PITH_OK;
 }
@@ -189,11 +127,12 @@ static pith_status solve(const struct scheme_link *link, struct gptq_work *k,
 	if (scheme_u32(link, GPTQ_GRID) == FIT_HESSIAN)
 		PITH_TRY(set_importance(k, err));
 	PITH_TRY(quant_job_load(job, &k->w, err));
-	k->overflow = calloc(job->m, sizeof(*k->overflow));
-	if (!k->overflow)
-		return quant_no_memory(job, err);
-	quant_rows(job->threads, (job->m + TASK_ROWS - 1) / TASK_ROWS, run_task, k);
-	PITH_TRY(check_rows(k, err));
+	struct feedback f = {
+	    .job = job, .factor = &k->factor, .w = k->w, .rounded = job->n,
+	    .task_rows = FEEDBACK_MAX_ROWS, .every = 1, .method = k,
+	    .scratch_nbytes = FEEDBACK_MAX_ROWS * k->codes.groups * sizeof(struct quant_grid),
+	    .start = start_rows, .round = round_column};
+	PITH_TRY(feedback_run(&f, err));
 	PITH_TRY(quant_codes_pack(&k->codes, out, err));
 	if (k->order == ORDER_ACT) {
 		out->permute = k->factor.order;
@@ -214,7 +153,6 @@ static pith_status quantize_gptq(const struct scheme_link *link, const struct qu
 	quant_codes_free(&k.codes);
 	free(k.w);
 	free(k.importance);
-	free(k.overflow);
 	return status;
 }
 

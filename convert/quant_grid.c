@@ -284,3 +284,57 @@ pith_status quant_codes_pack(const struct quant_codes *c, struct quant_result *o
 	out->activation = PITH_ACTIVATION_INT8_GROUP32;
 	return PITH_OK;
 }
+
+/* ---- rows one by one ---- */
+
+struct rows_work {
+	struct quant_codes codes;
+	quant_row_fn *row;
+	const float *piece; /* [rows, n] */
+	size_t first_row;
+	size_t *overflow; /* [rows] column, SIZE_MAX: none */
+};
+
+static void run_row(void *ctx, size_t i)
+{
+	const struct rows_work *k = ctx;
+	k->overflow[i] = k->row(&k->codes, k->first_row + i, k->piece + i * k->codes.n);
+}
+
+static pith_status run_pieces(const struct quant_job *job, struct rows_work *k, float *piece,
+                              struct pith_error *err)
+{
+	size_t step = quant_piece_rows(job);
+	k->piece = piece;
+	for (size_t row = 0; row < job->m; row += step) {
+		size_t rows = job->m - row < step ? job->m - row : step;
+		k->first_row = row;
+		PITH_TRY(quant_job_read(job, (uint64_t)row * job->n, rows * job->n, piece, err));
+		quant_rows(job->threads, rows, run_row, k);
+		for (size_t i = 0; i < rows; i++)
+			if (k->overflow[i] != SIZE_MAX)
+				return quant_grid_overflow(job, row + i, k->overflow[i], err);
+		if (job->progress)
+			PITH_TRY(job->progress(job->ctx, (uint64_t)(row + rows) * job->n, err));
+	}
+	return PITH_OK;
+}
+
+pith_status quant_codes_by_rows(const struct quant_grid_rule *rule, const struct quant_job *job,
+                                quant_row_fn *row, struct quant_result *out, struct pith_error *err)
+{
+	struct rows_work k = {.row = row};
+	PITH_TRY(quant_codes_new(rule, job, &k.codes, err));
+	size_t rows = quant_piece_rows(job);
+	k.overflow = malloc(rows * sizeof(*k.overflow));
+	float *piece = malloc(rows * job->n * sizeof(*piece));
+	pith_status status = k.overflow && piece ? PITH_OK : quant_no_memory(job, err);
+	if (status == PITH_OK)
+		status = run_pieces(job, &k, piece, err);
+	free(piece);
+	free(k.overflow);
+	if (status == PITH_OK)
+		status = quant_codes_pack(&k.codes, out, err);
+	quant_codes_free(&k.codes);
+	return status;
+}

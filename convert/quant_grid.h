@@ -79,6 +79,16 @@ void quant_codes_set_grid(const struct quant_codes *c, size_t row, size_t group,
 pith_status quant_codes_pack(const struct quant_codes *c, struct quant_result *out,
                              struct pith_error *err);
 
+/*
+ * For methods that take the rows of a weight one by one: read them piece by piece, let 'row' set
+ * codes and grids of each (on job->threads; w: [n]), and pack.  It returns the column of a group that is too large for
+ * an f16 scale, SIZE_MAX: none.
+ */
+typedef size_t quant_row_fn(const struct quant_codes *c, size_t row, const float *w);
+pith_status quant_codes_by_rows(const struct quant_grid_rule *rule, const struct quant_job *job,
+                                quant_row_fn *row, struct quant_result *out,
+                                struct pith_error *err);
+
 /* PITH_E_LIMIT: values of a row's group are too large for an f16 scale. */
 pith_status quant_grid_overflow(const struct quant_job *job, size_t row, size_t column,
                                 struct pith_error *err);
