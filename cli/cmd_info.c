@@ -5,6 +5,7 @@
  */
 #include "cli.h"
 #include "cli_weight.h"
+#include "info_html.h"
 
 #include "term.h"
 
@@ -14,12 +15,15 @@
 
 struct info_options {
 	bool json, verbose;
+	const char *html;
 };
 
 static const struct cli_option info_table[] = {
     {"json", 0, CLI_FLAG, offsetof(struct info_options, json), NULL, "print JSON"},
     {"verbose", 'v', CLI_FLAG, offsetof(struct info_options, verbose), NULL,
      "list every weight, section and block too"},
+    {"html", 0, CLI_STRING, offsetof(struct info_options, html), "OUT",
+     "write a page that draws bits and error of every matrix"},
     {0},
 };
 
@@ -259,6 +263,12 @@ static int info_run(struct cli *cli, const void *options)
 	if (pith_file_open(path, 0, &file, &err) != PITH_OK)
 		return cli_fail(cli, path, &err);
 	int code = CLI_OK;
+	if (o->html != NULL) {
+		if (info_html_write(file, path, o->html, &err) != PITH_OK)
+			code = cli_fail(cli, path, &err);
+		pith_file_close(file);
+		return code;
+	}
 	if (o->json && o->verbose)
 		totals.list = json_array();
 	if (!o->json)
@@ -277,18 +287,20 @@ static int info_run(struct cli *cli, const void *options)
 const struct cli_command cmd_info = {
     .name = "info",
     .summary = "what a .pith file holds: architecture, sizes, bits per weight",
-    .synopsis = "FILE [-v] [--json]",
+    .synopsis = "FILE [-v] [--json]\nFILE --html OUT",
     .description =
         "Prints architecture, sizes, bits per weight as stored (scales, zero-points,\n"
         "positions, padding and table entries counted) and the share of each kind of term.  Reads the\n"
         "tables only; damage in the weights themselves is found by 'pith verify'.\n"
+        "--html writes the same as one page that opens in any browser.\n"
         "\n"
         "JSON keys: file, file_bytes, container_version, numerics_version, generation,\n"
         "identity, file_root, weights, parameters, weight_bytes, bits_per_weight,\n"
         "file_bits_per_weight, kinds, architecture, blocks, sections; with -v also\n"
         "weight_list.\n",
     .examples = "pith info model.pith\npith info -v model.pith\n"
-                "pith info --json model.pith | jq .bits_per_weight",
+                "pith info --json model.pith | jq .bits_per_weight\n"
+                "pith info --html model.html model.pith",
     .options = info_table,
     .options_nbytes = sizeof(struct info_options),
     .min_operands = 1,

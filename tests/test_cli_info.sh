@@ -23,6 +23,31 @@ check 'kinds sum up' json "sum(k['bytes'] for k in d['kinds']) == d['weight_byte
 check 'architecture' json "d['architecture'] and len(d['blocks']) == 4"
 check_exit 0 'json of a quantized model' "$PITH" info --json "$T/q4.pith"
 check 'bits per weight of 4-bit codes with f16 scales' json "4.5 <= d['bits_per_weight'] < 5.6"
+# The page: every matrix is drawn in both grids, text is escaped, nothing is fetched, tags are balanced.
+cp "$T/q4.pith" "$T/a<b>&c.pith"
+check_exit 0 'page' "$PITH" info --html "$T/page.html" "$T/a<b>&c.pith"
+cat >"$T/page.py" <<'EOF'
+import html.parser, sys
+class Page(html.parser.HTMLParser):
+    paired = {"table", "svg", "g", "div", "h1", "style"}
+    open, cells, seen = [], 0, set()
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        self.cells += tag == "rect"
+        assert not {"src", "href"} & {name for name, _ in attrs}
+        if tag in self.paired:
+            self.open.append(tag)
+    def handle_endtag(self, tag):
+        if tag in self.paired:
+            assert self.open.pop() == tag
+text = open(sys.argv[1], encoding="utf-8").read()
+page = Page()
+page.feed(text)
+assert not page.open and page.cells == 2 * (1 + 4 * 7), (page.open, page.cells)
+assert "a&#60;b&#62;&#38;c.pith" in text and not page.seen & {"b", "script", "img", "link"}
+EOF
+check 'what the page holds' "$PYTHON" "$T/page.py" "$T/page.html"
+check_exit 1 'page in a folder that is not there' "$PITH" info --html "$T/no/page.html" "$T/q4.pith"
 head -c 2000 "$T/bf16.pith" >"$T/cut.pith"
 check_exit 3 'truncated file' "$PITH" info "$T/cut.pith"
 finish
