@@ -24,9 +24,7 @@ LANE_INLINE void load_scale(const struct pith_affine *a, size_t tg, struct affin
 		size_t at = tg * PITH_TILE_ROWS + part * LANE_WIDTH;
 		if (a->scale_mode == 1) {
 			float level[4];
-			_mm_storeu_ps(
-			    level, _mm_cvtph_ps(_mm_loadl_epi64(
-			               (const __m128i *)(const void *)(a->second_level + 8 * tg))));
+			widen_four_f16(a->second_level + 8 * tg, level);
 			vf qs = vf_from_masks(a->scale_codes + 2 * tg * a->scale_bits,
 			                      a->scale_bits, part);
 			vf qz = vf_from_masks(a->zero_codes + 2 * tg * a->zero_bits, a->zero_bits,

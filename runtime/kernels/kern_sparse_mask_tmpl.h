@@ -4,7 +4,7 @@
  * sixteen lanes in a register, codes of a line over its 64 bytes.  Where a code is absent stands its
  * row's zero-point, which adds nothing to Σ (c - z) q, so that the sums are those of affine.
  *
- * Parameters: a lanes_<isa>.h included before, with BMI2.
+ * Parameters: a lanes_<isa>.h included before.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -89,7 +89,7 @@ LANE_INLINE size_t mask_decode(const uint8_t *codes, const uint8_t *line, size_t
 		for (size_t part = 0; part < LANE_PARTS; part++)
 			code[part][l] = vi_clear_bytes(zero[part], mask, part);
 		for (unsigned b = 0; b < bits; b++) {
-			uint64_t plane = _pdep_u64(mask_plane(codes, at, bits, b), mask);
+			uint64_t plane = deposit_bits(mask_plane(codes, at, bits, b), mask);
 			for (size_t part = 0; part < LANE_PARTS; part++)
 				code[part][l] = vi_or_bytes(code[part][l], plane, part, 1u << b);
 		}

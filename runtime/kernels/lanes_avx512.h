@@ -91,6 +91,10 @@ LANE_INLINE vf vf_from_bf16_part(const uint8_t *p, size_t count)
 {
 	return vf_widen_bf16(_mm256_maskz_loadu_epi16(vm_first(count), p));
 }
+LANE_INLINE void widen_four_f16(const uint8_t *p, float out[4])
+{
+	_mm_storeu_ps(out, _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
 LANE_INLINE vf vf_from_u8(const uint8_t *p)
 {
 	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -124,6 +128,8 @@ LANE_INLINE vi vi_or_and(vi a, vi b, vi mask)
 {
 	return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
 }
+/* The lowest bits at the places where 'mask' has ones, in order. */
+LANE_INLINE uint64_t deposit_bits(uint64_t bits, uint64_t mask) { return _pdep_u64(bits, mask); }
 /*
  * ---- bytes and lanes chosen by the bits of a mask ----
  * expand: lane i is the next of the halves at p where bit i is set, which are read from p on; all
