@@ -39,12 +39,16 @@ FLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fPIC -pthread \
 	-Wall -Wextra -Wpedantic -Wconversion -Wvla $(WERROR) $(addprefix -I,$(DIRS)) -MMD -MP $(SANITIZE)
 PITH_LIBS = -lzstd -lxxhash -lm
 LIBS = $(PITH_LIBS) -larchive -ljansson -llapacke -lopenblas -pthread
-ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
+TEST_LIBS = -lcmocka -lpcre2-8
+MACHINE := $(shell $(CC) -dumpmachine)
+ifneq (,$(findstring x86_64,$(MACHINE)))
 ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2 -mpopcnt
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+else ifneq (,$(findstring aarch64,$(MACHINE)))
+ISA_neon = -march=armv8.2-a+dotprod
 endif
 OWN_FLAGS = $(if $(findstring runtime/kernels/,$@)$(findstring runtime/text/,$@),-O3) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
-	$(foreach isa,avx2 avx512,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
+	$(foreach isa,avx2 avx512 neon,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
 # A version script where the library has one.
 map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
 comma = ,
@@ -97,7 +101,7 @@ $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
 
 # ---- tests ----
 $(TEST_PROGRAMS) $(BENCHES): %: %.o $(B)/libsupport.a $(STATIC)
-	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(B)/libsupport.a $(STATIC) -lcmocka -lpcre2-8 $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(B)/libsupport.a $(STATIC) $(TEST_LIBS) $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
 .PHONY: programs test test-run test-all asan fuzz fuzz-run
 programs: all $(TEST_PROGRAMS)

@@ -1,6 +1,6 @@
 /*
  * What the processor and the operating system offer.  A feature counts only when the
- * system saves its registers (xgetbv).
+ * system saves its registers (x86: xgetbv) or names it (aarch64).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -39,7 +39,24 @@ unsigned pith_cpu_features(void)
 	return PITH_CPU_AVX2 | PITH_CPU_AVX512;
 }
 #elif defined(__aarch64__)
-unsigned pith_cpu_features(void) { return PITH_CPU_NEON; } /* part of the base architecture */
+#if defined(__linux__)
+#include <sys/auxv.h>
+
+unsigned pith_cpu_features(void)
+{
+	return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? PITH_CPU_NEON : 0;
+}
+#else
+/* No portable question: what the compiler may assume of every machine of the target. */
+unsigned pith_cpu_features(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+	return PITH_CPU_NEON;
+#else
+	return 0;
+#endif
+}
+#endif
 #else
 unsigned pith_cpu_features(void) { return 0; }
 #endif

@@ -16,6 +16,7 @@ static const struct set_row {
 } set_rows[] = {
 	{PITH_CPU_AVX2 | PITH_CPU_AVX512, pith_set_avx512},
 	{PITH_CPU_AVX2, pith_set_avx2},
+	{PITH_CPU_NEON, pith_set_neon},
 	{0, set_reference},
 };
 

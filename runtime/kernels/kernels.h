@@ -102,7 +102,7 @@ typedef void pith_attention_fn(const struct pith_kv *kv, size_t d, const struct 
                                size_t count, float scale);
 
 struct pith_kernels {
-	const char *name; /* "reference", "avx2", "avx512" */
+	const char *name; /* "reference", "avx2", "avx512", "neon" */
 
 	pith_apply_fn *apply[PITH_KERNEL_KINDS]; /* NULL where there is no such kind */
 
@@ -147,6 +147,7 @@ void pith_set_reference(struct pith_kernels *out);
 
 /* CPU features, as cpu.c finds them. */
 enum pith_cpu_feature { PITH_CPU_AVX2 = 1u, PITH_CPU_AVX512 = 2u, PITH_CPU_NEON = 4u };
-unsigned pith_cpu_features(void); /* AVX2 means avx2+fma+f16c+bmi2; AVX512 means f+bw+vl+dq+vnni */
+/* AVX2 means avx2+fma+f16c+bmi2; AVX512 means f+bw+vl+dq+vnni; NEON means dot products (ARMv8.2) */
+unsigned pith_cpu_features(void);
 
 #endif

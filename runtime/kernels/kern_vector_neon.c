@@ -1,0 +1,12 @@
+/*
+ * Vector kernels for NEON: kern_vector_tmpl.h on the lanes of lanes_neon.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "sets_neon.h"
+
+#if defined(__ARM_NEON) && defined(__ARM_FEATURE_DOTPROD)
+#include "lanes_neon.h"
+
+#include "kern_vector_tmpl.h"
+#endif
