@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "cli_model.h"
 #include "cli_weight.h"
+#include "eval_llmzip.h"
 
 #include "bytes.h"
 
@@ -18,7 +19,7 @@
 struct eval_options {
 	const char *text, *against, *dump;
 	uint64_t window, limit, threads;
-	bool json, no_verify;
+	bool json, no_verify, llmzip;
 };
 
 static const struct cli_option eval_table[] = {
@@ -33,6 +34,9 @@ static const struct cli_option eval_table[] = {
     {"dump-logits", 0, CLI_STRING, offsetof(struct eval_options, dump), "OUT.f32",
      "write the logits of the first window to OUT.f32\n(f32, little-endian, [tokens, vocabulary]) "
      "and stop"},
+    {"llmzip", 0, CLI_FLAG, offsetof(struct eval_options, llmzip), NULL,
+     "count the three codes of the LLMZip paper instead: a window of N - 1\ntokens is fed anew for "
+     "every token, so give a --limit"},
     {"threads", 0, CLI_COUNT, offsetof(struct eval_options, threads), "N",
      "threads; default: all cores.  Results do not depend on it"},
     {"no-verify", 0, CLI_FLAG, offsetof(struct eval_options, no_verify), NULL,
@@ -155,6 +159,15 @@ static int evaluate(struct cli *cli, const struct eval_options *o, const struct 
 	return status == PITH_OK ? print_result(o, m, &result) : cli_fail(cli, m->path, &err);
 }
 
+static int evaluate_llmzip(struct cli *cli, const struct eval_options *o, const struct cli_model *m,
+                           const struct pith_executor *executor, const uint32_t *ids, size_t count,
+                           size_t window)
+{
+	struct eval_llmzip result;
+	int code = eval_llmzip_run(cli, m, ids, count, window, executor, &result);
+	return code == CLI_OK ? eval_llmzip_print(&result, o->json) : code;
+}
+
 static int run_eval(struct cli *cli, const struct eval_options *o, const struct cli_model *m,
                     const struct cli_model *against)
 {
@@ -175,7 +188,8 @@ static int run_eval(struct cli *cli, const struct eval_options *o, const struct 
 		size_t window = o->window != 0 ? (size_t)o->window : (size_t)m->info.context_length;
 		code = o->dump != NULL
 		           ? dump_logits(cli, m, executor, ids, count < window ? count : window, o->dump)
-		           : evaluate(cli, o, m, against, executor, ids, count);
+		       : o->llmzip ? evaluate_llmzip(cli, o, m, executor, ids, count, window - 1)
+		                   : evaluate(cli, o, m, against, executor, ids, count);
 	}
 	pith_team_free(team);
 	free(ids);
@@ -203,7 +217,7 @@ static int eval_run(struct cli *cli, const void *options)
 const struct cli_command cmd_eval = {
     .name = "eval",
     .summary = "perplexity of a text under a model",
-    .synopsis = "[FILE] --text TEXT [--against REF] [--json]",
+    .synopsis = "[FILE] --text TEXT [--against REF] [--json]\n[FILE] --text TEXT --llmzip [--limit TOKENS] [--json]",
     .description =
         "Cuts the text into windows of consecutive tokens and predicts, in each, every\n"
         "token but the first from the ones before.  Prints the perplexity, bits per byte\n"
@@ -211,12 +225,18 @@ const struct cli_command cmd_eval = {
         "predictions are from those of REF: the mean Kullback-Leibler divergence\n"
         "KL(REF || FILE) and how often both have the same most likely token.\n"
         "\n"
+        "--llmzip counts what the three codes of LLMZip (arXiv 2306.04050) need: ranks\n"
+        "under a general compressor, whole bits token by token, arithmetic coding.\n"
+        "\n"
         "Without FILE the embedded model is used.\n"
         "\n"
         "JSON keys: perplexity, perplexity_low, perplexity_high, bits_per_byte,\n"
-        "bits_per_weight, kl, top1_agreement, tokens, predicted, bytes, nll, seconds.\n",
+        "bits_per_weight, kl, top1_agreement, tokens, predicted, bytes, nll, seconds; with\n"
+        "--llmzip: tokens, bytes, characters, entropy_bits, rank_bits, token_bits,\n"
+        "arithmetic_bits, seconds.\n",
     .examples = "pith eval model.pith --text wiki.txt\n"
-                "pith eval small.pith --text wiki.txt --against model.pith --json\n",
+                "pith eval small.pith --text wiki.txt --against model.pith --json\n"
+                "pith eval model.pith --text wiki.txt --llmzip --limit 5000\n",
     .options = eval_table,
     .options_nbytes = sizeof(struct eval_options),
     .max_operands = 1,

@@ -124,7 +124,7 @@ static pith_status read_entries(struct page *p, const struct pith_file *file)
 	p->count = (size_t)info.weight_count;
 	p->entry = calloc(p->count + 1, sizeof(*p->entry));
 	if (p->entry == NULL)
-		return pith_fail(p->err, PITH_E_MEMORY, 0, NULL, "no memory for %zu weights", p->count);
+		return pith_fail(p->err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for %zu weights", p->count);
 	for (size_t i = 0; i < p->count; i++) {
 		struct entry *e = &p->entry[i];
 		PITH_TRY(cli_weight_read(file, i, &e->w, p->err));
