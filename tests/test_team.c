@@ -1,6 +1,6 @@
 /*
  * The thread team: every item once, nested and concurrent callers, more threads than cores,
- * sleeping workers, and the floating-point mode of tasks.
+ * sleeping workers, cores shared with other programs, and the floating-point mode of tasks.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -195,6 +195,48 @@ static void test_ranges(void **state)
 	pith_team_free(team);
 }
 
+static void *busy_loop(void *arg)
+{
+	while (!atomic_load((atomic_bool *)arg))
+		;
+	return NULL;
+}
+
+static void long_item(void *arg, size_t i)
+{
+	for (volatile unsigned n = 0; n < 20000; n++)
+		;
+	hit(arg, i);
+}
+
+/*
+ * Loops that never sleep hold the cores: workers lose theirs inside items, rest and come back, and
+ * every job still ends with every item done once.
+ */
+static void test_busy_cores(void **state)
+{
+	enum { LOOPS = 4, ROUNDS = 300, COUNT = 16 };
+	pthread_t loop[LOOPS];
+	atomic_bool stop = false;
+	static struct tally t;
+	struct pith_team *team;
+	(void)state;
+	assert_int_equal(pith_team_new(3, &team, NULL), PITH_OK);
+	for (size_t i = 0; i < LOOPS; i++)
+		assert_int_equal(pthread_create(&loop[i], NULL, busy_loop, &stop), 0);
+	const struct pith_executor *e = pith_team_executor(team);
+	for (unsigned r = 0; r < ROUNDS; r++)
+		e->run(e, long_item, &t, COUNT);
+	pith_team_free(team); /* also ends workers that rest */
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < LOOPS; i++)
+		pthread_join(loop[i], NULL);
+	for (size_t i = 0; i < COUNT; i++) {
+		assert_int_equal(atomic_load(&t.hits[i]), ROUNDS);
+		assert_int_equal(t.plain[i], ROUNDS);
+	}
+}
+
 #if defined(__SSE2__)
 
 #include <xmmintrin.h>
@@ -252,7 +294,7 @@ int main(void)
 		cmocka_unit_test(test_every_item_once), cmocka_unit_test(test_sleep_and_wake),
 		cmocka_unit_test(test_runs_in_parallel), cmocka_unit_test(test_nested),
 		cmocka_unit_test(test_two_callers),     cmocka_unit_test(test_ranges),
-		cmocka_unit_test(test_float_mode),
+		cmocka_unit_test(test_busy_cores),      cmocka_unit_test(test_float_mode),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
