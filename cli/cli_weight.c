@@ -109,7 +109,7 @@ pith_status cli_weight_read(const struct pith_file *file, size_t i, struct cli_w
 	for (uint32_t t = 0; t < w->transform_count; t++) {
 		struct pith_transform transform;
 		PITH_TRY(pith_weight_transform(w, t, &transform, err));
-		out->nbytes += transform.plane.nbytes;
+		out->nbytes += transform.plane.nbytes + transform.bias.nbytes;
 		append_text(out, ", ", pith_transform_name(transform.kind));
 	}
 	for (uint32_t t = 0; t < w->term_count; t++) {
@@ -177,6 +177,8 @@ const char *cli_activation_name(uint32_t activation)
 	switch (activation) {
 	case PITH_ACTIVATION_FLOAT: return "float";
 	case PITH_ACTIVATION_INT8_GROUP32: return "int8 per 32 columns";
+	case PITH_ACTIVATION_INT8_TOKEN: return "int8 per token";
+	case PITH_ACTIVATION_INT8_STATIC: return "int8, static scale";
 	}
 	return "unknown";
 }

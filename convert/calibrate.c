@@ -45,7 +45,7 @@ static pith_status compress(struct calibration *c, const struct recipe_step *ste
 	pith_status status = c->pass.run->emit(c->pass.run->ctx, step, &q, err);
 	if (status == PITH_OK)
 		status = calibration_journal_add(c->journal, (uint64_t)(step - c->pass.run->recipe->step),
-		                                 step->n, &q, err);
+		                                 step->m, step->n, &q, err);
 	if (status == PITH_OK && w)
 		status = quant_result_unpack(&q, step->m, step->n, w, err);
 	quant_result_free(&q);

@@ -18,7 +18,7 @@
 #define HEAD_NBYTES 32u
 #define TERM_NBYTES (8u + 4u * PITH_TERM_PARAMS)
 #define PLANE_NBYTES 20u
-#define RESULT_NBYTES 64u
+#define RESULT_NBYTES 80u
 #define MAX_NAME_EXTRA 12u
 
 enum { RECORD_WEIGHT = 1, RECORD_STAGE = 2 };
@@ -225,9 +225,9 @@ void calibration_journal_finish(struct calibration_journal *j)
 
 /* ---- weights ---- */
 
-static size_t result_nbytes(const struct quant_result *q, size_t n)
+static size_t result_nbytes(const struct quant_result *q, size_t m, size_t n)
 {
-	size_t nbytes = RESULT_NBYTES + (q->permute ? 4 * n : 0);
+	size_t nbytes = RESULT_NBYTES + (q->permute ? 4 * n : 0) + (q->shift ? 4 * (n + m) : 0);
 	for (size_t i = 0; i < q->term_count; i++) {
 		nbytes += TERM_NBYTES;
 		for (uint32_t k = 0; k < q->term[i].plane_count; k++)
@@ -255,10 +255,10 @@ static uint8_t *put_term(uint8_t *p, const struct pith_packed_term *t)
 	return p;
 }
 
-pith_status calibration_journal_add(struct calibration_journal *j, uint64_t step, size_t n,
+pith_status calibration_journal_add(struct calibration_journal *j, uint64_t step, size_t m, size_t n,
                                     const struct quant_result *q, struct pith_error *err)
 {
-	size_t nbytes = result_nbytes(q, n);
+	size_t nbytes = result_nbytes(q, m, n);
 	uint8_t *data = calloc(nbytes, 1);
 	if (!data)
 		return no_memory(err);
@@ -268,9 +268,16 @@ pith_status calibration_journal_add(struct calibration_journal *j, uint64_t step
 	store_le64(data + 16, q->permute ? n : 0);
 	const double number[4] = {q->error2, q->norm2, q->proxy2, q->proxy_norm2};
 	memcpy(data + 24, number, sizeof(number));
+	store_f32(data + 56, q->activation_scale);
+	store_le64(data + 64, q->shift ? n : 0);
+	store_le64(data + 72, q->shift ? m : 0);
 	uint8_t *p = data + RESULT_NBYTES;
 	for (size_t i = 0; q->permute && i < n; i++, p += 4)
 		store_le32(p, q->permute[i]);
+	for (size_t i = 0; q->shift && i < n; i++, p += 4)
+		store_f32(p, q->shift[i]);
+	for (size_t i = 0; q->shift && i < m; i++, p += 4)
+		store_f32(p, q->bias[i]);
 	for (size_t i = 0; i < q->term_count; i++)
 		p = put_term(p, &q->term[i]);
 	pith_status status = append_record(j, RECORD_WEIGHT, data, nbytes, err);
@@ -319,6 +326,16 @@ static bool get_term(struct cursor *c, struct pith_packed_term *t, struct pith_e
 	return true;
 }
 
+/* 'count' floats, malloc'd; NULL without memory or behind the end. */
+static float *get_floats(struct cursor *c, uint64_t count)
+{
+	const uint8_t *p = count <= c->left / 4 ? take(c, 4 * (size_t)count) : NULL;
+	float *out = p ? malloc((size_t)count * sizeof(*out)) : NULL;
+	for (size_t i = 0; out && i < count; i++)
+		out[i] = load_f32(p + 4 * i);
+	return out;
+}
+
 static bool get_result(struct cursor *c, uint64_t *step, struct quant_result *out,
                        struct pith_error *err)
 {
@@ -329,6 +346,7 @@ static bool get_result(struct cursor *c, uint64_t *step, struct quant_result *ou
 	size_t count = load_le32(p + 8), n = (size_t)load_le64(p + 16);
 	double number[4];
 	out->activation = load_le32(p + 12);
+	out->activation_scale = load_f32(p + 56);
 	memcpy(number, p + 24, sizeof(number));
 	out->error2 = number[0];
 	out->norm2 = number[1];
@@ -340,6 +358,12 @@ static bool get_result(struct cursor *c, uint64_t *step, struct quant_result *ou
 		for (size_t i = 0; out->permute && i < n; i++)
 			out->permute[i] = load_le32(index + 4 * i);
 		if (!out->permute)
+			return false;
+	}
+	if (load_le64(p + 64) > 0) {
+		out->shift = get_floats(c, load_le64(p + 64));
+		out->bias = get_floats(c, load_le64(p + 72));
+		if (!out->shift || !out->bias)
 			return false;
 	}
 	for (out->term_count = 0; out->term_count < count; out->term_count++)

@@ -35,7 +35,7 @@ pith_status calibration_journal_next(struct calibration_journal *j, uint64_t *st
 pith_status calibration_journal_load(struct calibration_journal *j, struct calibration_stream *a,
                                      struct calibration_stream *b, struct pith_error *err);
 
-pith_status calibration_journal_add(struct calibration_journal *j, uint64_t step, size_t n,
+pith_status calibration_journal_add(struct calibration_journal *j, uint64_t step, size_t m, size_t n,
                                     const struct quant_result *q, struct pith_error *err);
 /* A stage is done: everything is on disk when this returns. */
 pith_status calibration_journal_commit(struct calibration_journal *j,

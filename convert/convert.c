@@ -192,8 +192,7 @@ static pith_status write_canary(struct conversion *c, const struct recipe_step *
 	if (step->want->rank != 2)
 		return PITH_OK;
 	float first[16], last[16];
-	PITH_TRY(canary_of_terms(q->term, q->term_count, q->permute, step->m, step->n, CANARY_SEED,
-	                         first, last, err));
+	PITH_TRY(canary_of_result(q, step->m, step->n, CANARY_SEED, first, last, err));
 	return pith_writer_canary(c->writer, step->want->name, CANARY_SEED, first, last, err);
 }
 
@@ -205,7 +204,8 @@ static pith_status write_planes(struct conversion *c, const struct recipe_step *
 	struct pith_writer_weight w = {
 	    .name = step->want->name, .flags = 1u, .rank = step->want->rank,
 	    .activation = q->activation, .source_dtype = step->have->dtype,
-	    .terms = q->term, .term_count = q->term_count, .permute = q->permute};
+	    .activation_scale = q->activation_scale, .terms = q->term,
+	    .term_count = q->term_count, .permute = q->permute, .shift = q->shift, .bias = q->bias};
 	memcpy(w.dim, step->want->dim, sizeof(w.dim));
 	uint64_t before = pith_writer_nbytes(c->writer);
 	PITH_TRY(pith_writer_weight(c->writer, &w, err));

@@ -16,43 +16,16 @@ pith_status fold_no_memory(const struct fold_group *g, struct pith_error *err)
 
 /* ---- what comes after ---- */
 
-/* The choice that a link makes for 'key', or NULL. */
-static const char *choice_of(const struct scheme_link *link, const char *key)
-{
-	const struct scheme_key *k = link->method->keys;
-	for (size_t i = 0; k && k[i].name; i++) {
-		if (strcmp(k[i].name, key) != 0 || k[i].type != SCHEME_CHOICE)
-			continue;
-		const char *name = k[i].names;
-		for (double v = 0; v < link->value[i]; v++)
-			name += strcspn(name, "|") + 1;
-		return name;
-	}
-	return NULL;
-}
-
-static enum fold_activation activation_of(const struct scheme_link *link)
-{
-	const char *act = choice_of(link, "act");
-	if (act && strncmp(act, "token", 5) == 0)
-		return FOLD_ACTIVATION_TOKEN;
-	if (act && strncmp(act, "static", 6) == 0)
-		return FOLD_ACTIVATION_STATIC;
-	if (act && strncmp(act, "float", 5) == 0)
-		return FOLD_ACTIVATION_FLOAT;
-	return FOLD_ACTIVATION_GROUP32;
-}
-
 struct fold_target fold_target_of(const struct scheme *s, const struct quant_grid_rule *usual)
 {
-	struct fold_target t = {.rule = *usual, .activation = FOLD_ACTIVATION_TOKEN};
+	struct fold_target t = {.rule = *usual, .activation = PITH_ACTIVATION_INT8_TOKEN};
 	for (const struct scheme_link *link = s->link; link->method; link++) {
 		if (link->method->role == QUANT_DENSE)
 			return t;
 		if (link->method->role != QUANT_QUANTIZE)
 			continue;
 		t.quantizes = true;
-		t.activation = activation_of(link);
+		t.activation = scheme_activation(link);
 		if (link->method->grid)
 			link->method->grid(link, &t.rule);
 		else if (!link->method->needs_inputs)
@@ -177,18 +150,17 @@ static float largest_input(const struct fold_search *f)
 static void make_inputs(struct fold_search *f)
 {
 	size_t n = f->g->n;
-	enum fold_activation rule =
-	    f->with_activations ? f->target[0].activation : FOLD_ACTIVATION_FLOAT;
-	float all = rule == FOLD_ACTIVATION_STATIC ? largest_input(f) : 0;
+	uint32_t rule = f->with_activations ? f->target[0].activation : PITH_ACTIVATION_FLOAT;
+	float all = rule == PITH_ACTIVATION_INT8_STATIC ? largest_input(f) : 0;
 	for (size_t i = 0; i < f->g->inputs->sample_count; i++) {
 		float *x = f->x + i * n;
 		for (size_t j = 0; j < n; j++)
 			x[j] = f->g->inputs->sample[i * n + j] / f->s[j];
-		if (rule == FOLD_ACTIVATION_STATIC)
+		if (rule == PITH_ACTIVATION_INT8_STATIC)
 			round_inputs(x, n, all);
-		if (rule == FOLD_ACTIVATION_TOKEN)
+		if (rule == PITH_ACTIVATION_INT8_TOKEN)
 			round_inputs(x, n, largest(x, n));
-		for (size_t j = 0; j < n && rule == FOLD_ACTIVATION_GROUP32; j += 32) {
+		for (size_t j = 0; j < n && rule == PITH_ACTIVATION_INT8_GROUP32; j += 32) {
 			size_t count = n - j < 32 ? n - j : 32;
 			round_inputs(x + j, count, largest(x + j, count));
 		}

@@ -13,20 +13,12 @@
 
 #include "quant_grid.h"
 
-/* How a weight's inputs are rounded. */
-enum fold_activation {
-	FOLD_ACTIVATION_FLOAT,
-	FOLD_ACTIVATION_GROUP32, /* int8, a scale per 32 columns of a token */
-	FOLD_ACTIVATION_TOKEN,   /* int8, a scale per token */
-	FOLD_ACTIVATION_STATIC   /* int8, one scale */
-};
-
 /* What stands behind the folds in a linear's chain. */
 struct fold_target {
 	const struct scheme_link *link; /* quantizer without a grid, or NULL */
 	struct quant_grid_rule rule;    /* else its grid, or 'usual' when the chain quantizes nothing */
 	bool quantizes;
-	enum fold_activation activation;
+	uint32_t activation; /* enum pith_activation: how inputs are rounded */
 };
 struct fold_target fold_target_of(const struct scheme *s, const struct quant_grid_rule *usual);
 

@@ -56,6 +56,8 @@ void quant_result_free(struct quant_result *r)
 	for (size_t i = 0; i < r->term_count; i++)
 		pith_packed_free(&r->term[i]);
 	free(r->permute);
+	free(r->shift);
+	free(r->bias);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -160,6 +162,56 @@ static pith_status measure(const struct quant_job *job, struct quant_result *out
 	return status;
 }
 
+/* ---- inputs ---- */
+
+uint32_t scheme_activation(const struct scheme_link *link)
+{
+	const struct scheme_key *k = link->method->keys;
+	for (size_t i = 0; k && k[i].name; i++)
+		if (strcmp(k[i].name, QUANT_ACT_KEY) == 0)
+			return PITH_ACTIVATION_INT8_GROUP32 + scheme_u32(link, i);
+	return PITH_ACTIVATION_INT8_GROUP32;
+}
+
+/* By the largest input of the calibration text: nothing of it is clipped. */
+static float static_scale(const struct calibration_inputs *in)
+{
+	float most = 0;
+	for (size_t j = 0; j < in->n; j++)
+		most = in->absmax[j] > most ? in->absmax[j] : most;
+	return most < 0x1p-90f ? 0x1p-97f : most / 127.0f;
+}
+
+static void choose_activation(const struct scheme_link *link, const struct quant_job *job,
+                              struct quant_result *out)
+{
+	if (out->activation == PITH_ACTIVATION_FLOAT)
+		return;
+	out->activation = scheme_activation(link);
+	if (out->activation == PITH_ACTIVATION_INT8_STATIC)
+		out->activation_scale = static_scale(job->inputs);
+}
+
+static pith_status add_shift(const struct quant_job *job, struct quant_result *out,
+                             struct pith_error *err)
+{
+	float *row = malloc(job->n * sizeof(*row));
+	out->shift = malloc(job->n * sizeof(*out->shift));
+	out->bias = malloc(job->m * sizeof(*out->bias));
+	pith_status status = row && out->shift && out->bias ? PITH_OK : quant_no_memory(job, err);
+	for (size_t j = 0; j < job->n && status == PITH_OK; j++)
+		out->shift[j] = job->shift[out->permute ? out->permute[j] : j];
+	for (size_t i = 0; i < job->m && status == PITH_OK; i++) {
+		double sum = 0;
+		status = quant_job_read(job, (uint64_t)i * job->n, job->n, row, err);
+		for (size_t j = 0; j < job->n && status == PITH_OK; j++)
+			sum += (double)row[j] * (double)job->shift[j];
+		out->bias[i] = (float)sum;
+	}
+	free(row);
+	return status;
+}
+
 /* ---- the chain ---- */
 
 /* What out's terms leave of the weight, columns in their order. */
@@ -206,6 +258,8 @@ static pith_status run_links(const struct scheme_link *link, const struct quant_
 			PITH_TRY(run_after(link, job, out, err));
 		else if (role != QUANT_FOLD && !stored)
 			PITH_TRY(link->method->quantize(link, job, out, err));
+		if (role == QUANT_PRUNE || role == QUANT_QUANTIZE)
+			choose_activation(link, job, out);
 		stored = stored || role != QUANT_FOLD;
 	}
 	return PITH_OK;
@@ -216,6 +270,8 @@ pith_status scheme_run(const struct scheme *s, const struct quant_job *job, stru
 {
 	memset(out, 0, sizeof(*out));
 	pith_status status = run_links(s->link, job, out, err);
+	if (status == PITH_OK && job->shift)
+		status = add_shift(job, out, err);
 	if (status == PITH_OK && (job->inputs || scheme_quantizes(s)))
 		status = measure(job, out, err);
 	if (status != PITH_OK)

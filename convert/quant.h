@@ -113,6 +113,11 @@ struct quant_job {
 	 * Borrowed.  Read it with quant_job_read() or quant_job_load().
 	 */
 	const float *weights;
+	/*
+	 * [n] or NULL: taken away from every input before it is quantized; 'inputs' are of what is
+	 * left.
+	 */
+	const float *shift;
 	/* For methods with needs_inputs never NULL; a table that is looked up has the identity for a Hessian
 	 * and no samples.  NULL for others when nobody calibrates. */
 	const struct calibration_inputs *inputs;
@@ -134,11 +139,17 @@ struct quant_result {
 	struct pith_packed_term term[PITH_MAX_TERMS];
 	size_t term_count;
 	uint32_t activation;
+	float activation_scale; /* of int8_static, else 0 */
 	/*
 	 * [n] or NULL, malloc'd: column j of the terms is column permute[j] of the weight
 	 * (spec/transforms/permute.md: x'[j] = x[permute[j]]).
 	 */
 	uint32_t *permute;
+	/*
+	 * The job's shift in the order of the terms, [n], and the weight times it, [m]; or NULL.
+	 * malloc'd (spec/transforms/shift.md).
+	 */
+	float *shift, *bias;
 	/*
 	 * Measured by scheme_run() on what was packed; E is the error, W the weight, H the Hessian.  Dense methods, which
 	 * stream, count the first two themselves.
@@ -243,6 +254,15 @@ struct quant_method {
 	/* The grid of a quantizer whose terms are affine, for pruners (quant_grid.h).  NULL: it has none. */
 	void (*grid)(const struct scheme_link *link, struct quant_grid_rule *rule);
 };
+
+/*
+ * The key of quantizers that choose how a weight's inputs are rounded, by this name and with these
+ * choices: int8 with a scale per 32 columns, per token, or one for all.
+ */
+#define QUANT_ACT_KEY "act"
+#define QUANT_ACT_NAMES "8|token|static"
+/* enum pith_activation of a link with integer terms. */
+uint32_t scheme_activation(const struct scheme_link *link);
 
 extern const struct quant_method *const quant_methods[]; /* ended by NULL */
 extern const struct quant_method quant_method_magnitude, quant_method_wanda,

@@ -9,13 +9,14 @@
  */
 #include "quant_grid.h"
 
-enum { RTN_BITS, RTN_GROUP, RTN_ZERO, RTN_SEARCH };
+enum { RTN_BITS, RTN_GROUP, RTN_ZERO, RTN_SEARCH, RTN_ACT };
 
 static const struct scheme_key rtn_keys[] = {
     [RTN_BITS] = {"bits", SCHEME_INTEGER, 4, 2, 8, NULL},
     [RTN_GROUP] = {"group", SCHEME_GROUP, 64, 0, 0, NULL},
     [RTN_ZERO] = {"zero", SCHEME_CHOICE, GRID_ZERO_INT, 0, 0, "sym|int|real"},
     [RTN_SEARCH] = {"search", SCHEME_INTEGER, 1, 0, 1, NULL},
+    [RTN_ACT] = {QUANT_ACT_KEY, SCHEME_CHOICE, 0, 0, 0, QUANT_ACT_NAMES},
     {0},
 };
 
@@ -62,7 +63,9 @@ static bool rtn_nbytes(const struct scheme_link *link, uint64_t m, uint64_t n, u
 const struct quant_method quant_method_rtn = {
     .name = "rtn",
     .help = "round to nearest; bits=2..8 (4), group=16|32|64|128|256|row (64),\n"
-            "zero=int|real|sym (int), search=0|1 (1: scales by least squared error)",
+            "zero=int|real|sym (int), search=0|1 (1: scales by least squared error),\n"
+            "act=8|token|static (8: inputs as int8 with a scale per 32 columns; token: one per\n"
+            "token; static: one for all, needs --calib)",
     .role = QUANT_QUANTIZE,
     .keys = rtn_keys,
     .nbytes = rtn_nbytes,

@@ -354,7 +354,8 @@ void scheme_print(const struct scheme *s, char *text, size_t cap)
 bool scheme_needs_inputs(const struct scheme *s)
 {
 	for (size_t i = 0; i < s->link_count; i++)
-		if (s->link[i].method->needs_inputs)
+		if (s->link[i].method->needs_inputs ||
+		    scheme_activation(&s->link[i]) == PITH_ACTIVATION_INT8_STATIC)
 			return true;
 	return false;
 }

@@ -88,10 +88,11 @@ pith_status pith_weight_entry_decode(const uint8_t *p, uint64_t off, struct pith
 		.transform_count = load_le32(p + 72),
 		.activation = load_le32(p + 76),
 		.source_dtype = load_le32(p + 80),
+		.activation_scale = load_f32(p + 84),
 	};
 	for (unsigned i = 0; i < PITH_MAX_RANK; i++)
 		e.dim[i] = load_le64(p + 32 + 8 * i);
-	PITH_TRY(expect_reserved(e.flags <= 1 && all_zero(p + 84, 36), off, "WGHT", err));
+	PITH_TRY(expect_reserved(e.flags <= 1 && all_zero(p + 88, 32), off, "WGHT", err));
 	if (e.name_nbytes == 0 || e.name_nbytes > PITH_MAX_NAME_NBYTES)
 		return pith_fail(err, PITH_E_CORRUPT, off + 16, "container.13",
 		                 "WGHT entry: name of %u bytes", e.name_nbytes);
@@ -116,6 +117,7 @@ void pith_weight_entry_encode(const struct pith_weight_entry *e, uint8_t p[PITH_
 	store_le32(p + 72, e->transform_count);
 	store_le32(p + 76, e->activation);
 	store_le32(p + 80, e->source_dtype);
+	store_f32(p + 84, e->activation_scale);
 	seal(p, PITH_WGHT_NBYTES);
 }
 

@@ -79,7 +79,11 @@ enum pith_kind {
 	PITH_KIND_COLUMNS = 6,
 	PITH_KIND_LOWRANK = 7
 };
-enum pith_transform_kind { PITH_TRANSFORM_PERMUTE = 1, PITH_TRANSFORM_SCALE = 2 };
+enum pith_transform_kind {
+	PITH_TRANSFORM_PERMUTE = 1,
+	PITH_TRANSFORM_SCALE = 2,
+	PITH_TRANSFORM_SHIFT = 3
+};
 #define PITH_KIND_EXPERIMENTAL 0x80000000u
 
 enum pith_dtype {
@@ -110,10 +114,16 @@ enum pith_layout {
 	PITH_LAYOUT_LIST = 4,
 	PITH_LAYOUT_TRIT16 = 5
 };
-enum pith_activation { PITH_ACTIVATION_FLOAT = 0, PITH_ACTIVATION_INT8_GROUP32 = 1 };
+enum pith_activation {
+	PITH_ACTIVATION_FLOAT = 0,
+	PITH_ACTIVATION_INT8_GROUP32 = 1,
+	PITH_ACTIVATION_INT8_TOKEN = 2,
+	PITH_ACTIVATION_INT8_STATIC = 3
+};
 
 #define PITH_TILE_ROWS 16u
 #define PITH_ACT_GROUP 32u
+#define PITH_RUN_COLUMNS 256u /* most columns of a run, spec/numerics.md 4 */
 
 /* Bytes of one value of a dtype; 0 for an unknown one. */
 size_t pith_dtype_nbytes(uint32_t dtype);
@@ -141,6 +151,7 @@ struct pith_weight_entry { /* WGHT */
 	uint32_t name_nbytes, flags, rank, term_count;
 	uint64_t dim[PITH_MAX_RANK];
 	uint32_t first_term, first_transform, transform_count, activation, source_dtype;
+	float activation_scale;
 };
 struct pith_term_entry { /* TERM */
 	uint32_t kind, first_plane, plane_count, flags;

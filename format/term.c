@@ -66,6 +66,18 @@ const char *pith_kind_name(uint32_t id)
 	return id >= PITH_KIND_EXPERIMENTAL ? "experimental" : "unknown";
 }
 
+const char *pith_activation_fault(uint32_t activation, float scale, bool integer)
+{
+	// spec weight.2: "has activation int8_group32, int8_token or int8_static; one without has
+	// float."
+	if (integer != (activation != PITH_ACTIVATION_FLOAT))
+		return "weight.2";
+	// spec weight.7: "activation_scale is a number from 2^-100 to 2^100; with any other activation its bits are 0."
+	if (activation == PITH_ACTIVATION_INT8_STATIC)
+		return scale >= 0x1p-100f && scale <= 0x1p100f ? NULL : "weight.7";
+	return bits_of_f32(scale) == 0 ? NULL : "weight.7";
+}
+
 size_t pith_dtype_nbytes(uint32_t dtype)
 {
 	static const uint8_t nbytes[] = { 0, 4, 2, 2, 1, 2, 4, 1 };

@@ -153,6 +153,12 @@ struct pith_term_kind {
 	void (*unpack_rows)(const struct pith_term *t, size_t row, size_t count, float *out);
 };
 
+/*
+ * weight.2 and weight.7 for a weight that has an integer kind, or none, among its terms: the
+ * number of the broken rule, or NULL.  Static string.
+ */
+const char *pith_activation_fault(uint32_t activation, float scale, bool integer);
+
 /* The kinds this library knows, ended by a row with name NULL. */
 extern const struct pith_term_kind pith_term_kinds[];
 
@@ -201,8 +207,9 @@ pith_status pith_term_verify(const struct pith_term *t, struct pith_error *err);
 /* A bound transform (spec/transforms/): x' from x.  Its kind is one of the table in transform.c. */
 struct pith_transform {
 	uint32_t kind;
-	size_t n;
-	struct pith_plane plane; /* [n] u32 (permute: each below n) or f32 (scale) */
+	size_t m, n;
+	struct pith_plane plane; /* [n] u32 (permute: each below n) or f32 (scale, shift) */
+	struct pith_plane bias;  /* [m] f32, of a shift; else empty */
 	/* for error messages only: offset of the XFRM entry, the weight's name or NULL */
 	uint64_t off;
 	const char *weight_name;
@@ -218,9 +225,9 @@ pith_status pith_transform_fail(const struct pith_transform *t, struct pith_erro
     ;
 /* "permute", "shift (reserved)", "experimental", "unknown".  Static string. */
 const char *pith_transform_name(uint32_t id);
-/* Prove a transform whose kind, n and plane are set.  PITH_E_UNSUPPORTED names an unknown kind. */
+/* Prove a transform whose kind, m, n and planes are set.  PITH_E_UNSUPPORTED names an unknown kind. */
 pith_status pith_transform_bind(struct pith_transform *t, struct pith_error *err);
-/* Rules about values and the plane's padding.  May allocate n bits: PITH_E_MEMORY. */
+/* Rules about values and the planes' padding.  May allocate n bits: PITH_E_MEMORY. */
 pith_status pith_transform_verify(const struct pith_transform *t, struct pith_error *err);
 /* x: [n] -> x' in y: [n]; y is not x. */
 void pith_transform_apply(const struct pith_transform *t, const float *x, float *y);

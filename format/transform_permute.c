@@ -14,7 +14,8 @@ static size_t index_at(const struct pith_transform *t, size_t j)
 
 pith_status pith_permute_check(struct pith_transform *t, struct pith_error *err)
 {
-	PITH_TRY(pith_transform_expect_plane(t, PITH_ROLE_INDEX, PITH_DTYPE_U32, err));
+	PITH_TRY(pith_transform_expect_plane(t, &t->plane, PITH_ROLE_INDEX, PITH_DTYPE_U32, t->n,
+	                                     err));
 	// spec permute.1: "Every index is below n."
 	for (size_t j = 0; j < t->n; j++)
 		if (index_at(t, j) >= t->n)

@@ -9,7 +9,8 @@
 
 pith_status pith_scale_check(struct pith_transform *t, struct pith_error *err)
 {
-	return pith_transform_expect_plane(t, PITH_ROLE_SCALES, PITH_DTYPE_F32, err);
+	return pith_transform_expect_plane(t, &t->plane, PITH_ROLE_SCALES, PITH_DTYPE_F32, t->n,
+	                                   err);
 }
 
 pith_status pith_scale_verify(const struct pith_transform *t, struct pith_error *err)

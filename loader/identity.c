@@ -145,6 +145,8 @@ static pith_status put_weight(const struct pith_tables *t, uint64_t i, struct pi
 	for (unsigned k = 0; k < PITH_MAX_RANK; k++)
 		put_u64(hash, e.dim[k]);
 	put_u32(hash, e.activation);
+	if (e.activation == PITH_ACTIVATION_INT8_STATIC)
+		put_u32(hash, bits_of_f32(e.activation_scale));
 	for (uint64_t k = 0; k < e.transform_count; k++)
 		PITH_TRY(put_transform(t, e.first_transform + k, hash, err));
 	for (uint64_t k = 0; k < e.term_count; k++)

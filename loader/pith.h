@@ -149,7 +149,8 @@ struct pith_weight { /* a copy of the entry; plain data, no ownership */
 	uint64_t dim[4];
 	size_t m, n; /* as a matrix: m outputs, n inputs */
 	uint32_t term_count, transform_count;
-	uint32_t activation; /* 0 float, 1 int8 per 32 columns */
+	uint32_t activation; /* 0 float, 1 int8 per 32 columns, 2 per token, 3 static */
+	float activation_scale; /* of 3; else 0 */
 	uint32_t source_dtype, flags;
 	uint32_t first_term, first_transform;
 };

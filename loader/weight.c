@@ -60,6 +60,7 @@ pith_status pith_file_weight_at(const struct pith_file *file, size_t i, struct p
 		.term_count = e.term_count,
 		.transform_count = e.transform_count,
 		.activation = e.activation,
+		.activation_scale = e.activation_scale,
 		.source_dtype = e.source_dtype,
 		.flags = e.flags,
 		.first_term = e.first_term,
@@ -192,7 +193,7 @@ static pith_status check_activation(const struct pith_weight *weight, struct pit
 	bool integer = false;
 	pith_show_name(weight->name, weight->name_nbytes, shown);
 	// spec weight.1: "kind, role, layout, dtype and activation are known."
-	if (weight->activation > PITH_ACTIVATION_INT8_GROUP32)
+	if (weight->activation > PITH_ACTIVATION_INT8_STATIC)
 		return pith_fail(err, PITH_E_UNSUPPORTED, off, "weight.1",
 		                 "weight %s: activation rule %u: needs a newer reader", shown,
 		                 weight->activation);
@@ -205,11 +206,12 @@ static pith_status check_activation(const struct pith_weight *weight, struct pit
 			return PITH_OK; /* binding that term says what it is */
 		integer = integer || kind->integer(e.param);
 	}
-	// spec weight.2: "has activation int8_group32; one without has float."
-	if (integer != (weight->activation == PITH_ACTIVATION_INT8_GROUP32))
-		return pith_fail(err, PITH_E_CORRUPT, off, "weight.2",
-		                 "weight %s: activation %u does not fit its terms", shown,
-		                 weight->activation);
+	const char *rule = pith_activation_fault(weight->activation, weight->activation_scale,
+	                                         integer);
+	if (rule != NULL)
+		return pith_fail(err, PITH_E_CORRUPT, off, rule,
+		                 "weight %s: activation %u, scale %g: does not fit its terms", shown,
+		                 weight->activation, (double)weight->activation_scale);
 	return PITH_OK;
 }
 
@@ -273,20 +275,26 @@ pith_status pith_weight_transform(const struct pith_weight *weight, size_t i,
 	PITH_TRY(transform_entry(weight, i, &e, &transform->off, err));
 	PITH_TRY(pith_weight_check_rules(weight, err));
 	transform->kind = e.kind;
+	transform->m = weight->m;
 	transform->n = weight->n;
 	transform->weight_name = weight->name;
 	transform->weight_name_nbytes = weight->name_nbytes;
-	if (pith_transform_kind_find(e.kind) == NULL)
+	const struct pith_transform_row *kind = pith_transform_kind_find(e.kind);
+	if (kind == NULL)
 		return pith_transform_bind(transform, err);
-	if (e.plane_count != 1)
+	if (e.plane_count != kind->plane_count)
 		return pith_transform_fail(transform, err, PITH_E_CORRUPT, transform->off,
-		                           "weight.5", "%u planes instead of 1", e.plane_count);
+		                           "weight.5", "%u planes instead of %u", e.plane_count,
+		                           kind->plane_count);
 	for (unsigned k = 0; k < PITH_XFRM_PARAMS; k++)
 		if (e.param[k] != 0)
 			return pith_transform_fail(transform, err, PITH_E_CORRUPT, transform->off,
 			                           "weight.3", "unused parameter %u is %u", k,
 			                           e.param[k]);
 	PITH_TRY(bind_plane(weight->file, e.first_plane, &transform->plane, err));
+	if (kind->plane_count > 1)
+		PITH_TRY(bind_plane(weight->file, e.first_plane + (uint64_t)1, &transform->bias,
+		                    err));
 	return pith_transform_bind(transform, err);
 }
 

@@ -329,12 +329,13 @@ static pith_status check_terms(const struct pith_writer_weight *weight, uint64_t
 		                     err));
 		integer = integer || term.kind->integer(term.param);
 	}
-	// spec weight.2: "has activation int8_group32; one without has float."
-	uint32_t demanded = integer ? PITH_ACTIVATION_INT8_GROUP32 : PITH_ACTIVATION_FLOAT;
-	if (weight->activation != demanded)
-		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "weight.2",
-		                 "weight %.90s: activation %u instead of %u", weight->name,
-		                 weight->activation, demanded);
+	const char *rule =
+	    pith_activation_fault(weight->activation, weight->activation_scale, integer);
+	if (rule != NULL)
+		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, rule,
+		                 "weight %.90s: activation %u, scale %g: does not fit its terms",
+		                 weight->name, weight->activation,
+		                 (double)weight->activation_scale);
 	return PITH_OK;
 }
 
@@ -363,8 +364,10 @@ static pith_status check_weight(const struct pith_writer *w,
 		.rank = weight->rank,
 		.term_count = (uint32_t)weight->term_count,
 		.dim = { 1, 1, 1, 1 },
-		.transform_count = (uint32_t)(weight->permute != NULL) + (weight->scale != NULL),
+		.transform_count = (uint32_t)(weight->permute != NULL) + (weight->scale != NULL) +
+		                   (weight->shift != NULL),
 		.activation = weight->activation,
+		.activation_scale = weight->activation_scale,
 		.source_dtype = weight->source_dtype,
 	};
 	memcpy(e->dim, weight->dim, weight->rank * sizeof(e->dim[0]));
@@ -414,21 +417,29 @@ static pith_status write_term(struct pith_writer *w, const struct pith_packed_te
 	return PITH_OK;
 }
 
-/* A transform of 'n' numbers of 4 bytes. */
+/* A transform: numbers of 4 bytes. */
 struct written_transform {
 	uint32_t kind, role, dtype;
 	const void *numbers; /* [n] u32 or f32 */
+	const float *bias;   /* [m] or NULL */
 };
 
-static pith_status check_transform(const struct pith_writer_weight *weight, uint32_t kind,
-                                   const struct pith_packed_plane *plane, uint64_t n,
+static struct pith_plane plane_of(const struct pith_packed_plane *p)
+{
+	return (struct pith_plane){ .data = p->data, .nbytes = p->nbytes, .role = p->role,
+		                    .layout = p->layout, .dtype = p->dtype };
+}
+
+static pith_status check_transform(const struct pith_writer_weight *weight,
+                                   const struct pith_packed_term *packed, uint64_t m, uint64_t n,
                                    struct pith_error *err)
 {
 	struct pith_transform t = {
-		.kind = kind,
+		.kind = packed->kind,
+		.m = (size_t)m,
 		.n = (size_t)n,
-		.plane = { .data = plane->data, .nbytes = plane->nbytes, .role = plane->role,
-		           .layout = plane->layout, .dtype = plane->dtype },
+		.plane = plane_of(&packed->plane[0]),
+		.bias = plane_of(&packed->plane[1]),
 		.off = PITH_NO_OFF,
 		.weight_name = weight->name,
 		.weight_name_nbytes = strlen(weight->name),
@@ -439,26 +450,38 @@ static pith_status check_transform(const struct pith_writer_weight *weight, uint
 	return as_argument(status, err);
 }
 
+/* Append a plane of 'count' numbers of 4 bytes. */
+static pith_status add_numbers(struct pith_packed_term *packed, uint32_t role, uint32_t dtype,
+                               const void *numbers, uint64_t count, struct pith_error *err)
+{
+	PITH_TRY(pith_packed_add(packed, role, PITH_LAYOUT_LIST, dtype, 4 * count, err));
+	uint8_t *to = packed->plane[packed->plane_count - 1].data;
+	for (size_t j = 0; j < count; j++) {
+		uint32_t number;
+		memcpy(&number, (const uint8_t *)numbers + 4 * j, sizeof(number));
+		store_le32(to + 4 * j, number);
+	}
+	return PITH_OK;
+}
+
 static pith_status write_transform(struct pith_writer *w, const struct pith_writer_weight *weight,
-                                   const struct written_transform *t, uint64_t n,
+                                   const struct written_transform *t, uint64_t m, uint64_t n,
                                    struct pith_error *err)
 {
-	struct pith_packed_term packed = { 0 };
+	struct pith_packed_term packed = { .kind = t->kind };
 	struct pith_transform_entry e = {
 		.kind = t->kind,
 		.first_plane = (uint32_t)(w->plan.nbytes / PITH_PLAN_NBYTES),
-		.plane_count = 1,
 	};
 	uint8_t *at;
-	PITH_TRY(pith_packed_add(&packed, t->role, PITH_LAYOUT_LIST, t->dtype, 4 * n, err));
-	for (size_t j = 0; j < n; j++) {
-		uint32_t number;
-		memcpy(&number, (const uint8_t *)t->numbers + 4 * j, sizeof(number));
-		store_le32(packed.plane[0].data + 4 * j, number);
-	}
-	pith_status status = check_transform(weight, t->kind, &packed.plane[0], n, err);
+	pith_status status = add_numbers(&packed, t->role, t->dtype, t->numbers, n, err);
+	if (status == PITH_OK && t->bias != NULL)
+		status = add_numbers(&packed, PITH_ROLE_VALUES, PITH_DTYPE_F32, t->bias, m, err);
 	if (status == PITH_OK)
-		status = write_plane(w, &packed.plane[0], err);
+		status = check_transform(weight, &packed, m, n, err);
+	e.plane_count = packed.plane_count;
+	for (uint32_t i = 0; i < packed.plane_count && status == PITH_OK; i++)
+		status = write_plane(w, &packed.plane[i], err);
 	pith_packed_free(&packed);
 	PITH_TRY(status);
 	PITH_TRY(pith_buffer_grow(&w->xfrm, PITH_XFRM_NBYTES, &at, err));
@@ -471,15 +494,19 @@ static pith_status write_transforms(struct pith_writer *w, const struct pith_wri
                                     const struct pith_weight_entry *e, struct pith_error *err)
 {
 	const struct written_transform permute = { PITH_TRANSFORM_PERMUTE, PITH_ROLE_INDEX,
-		                                   PITH_DTYPE_U32, weight->permute };
+		                                   PITH_DTYPE_U32, weight->permute, NULL };
 	const struct written_transform scale = { PITH_TRANSFORM_SCALE, PITH_ROLE_SCALES,
-		                                 PITH_DTYPE_F32, weight->scale };
+		                                 PITH_DTYPE_F32, weight->scale, NULL };
+	const struct written_transform shift = { PITH_TRANSFORM_SHIFT, PITH_ROLE_ZEROS,
+		                                 PITH_DTYPE_F32, weight->shift, weight->bias };
 	uint64_t m, n;
 	pith_weight_entry_shape(e, &m, &n);
 	if (weight->permute != NULL)
-		PITH_TRY(write_transform(w, weight, &permute, n, err));
+		PITH_TRY(write_transform(w, weight, &permute, m, n, err));
 	if (weight->scale != NULL)
-		PITH_TRY(write_transform(w, weight, &scale, n, err));
+		PITH_TRY(write_transform(w, weight, &scale, m, n, err));
+	if (weight->shift != NULL)
+		PITH_TRY(write_transform(w, weight, &shift, m, n, err));
 	return PITH_OK;
 }
 

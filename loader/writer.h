@@ -54,10 +54,13 @@ struct pith_writer_weight {
 	uint32_t rank;
 	uint64_t dim[PITH_MAX_RANK];
 	uint32_t activation, source_dtype;
+	float activation_scale; /* of activation int8_static, else 0 */
 	const struct pith_packed_term *terms;
 	size_t term_count;
 	const uint32_t *permute; /* [n] x'[j] = x[permute[j]], or NULL */
 	const float *scale;      /* [n] behind it, x'[j] = x[j] * scale[j], or NULL */
+	const float *shift;      /* [n] behind them, x'[j] = x[j] - shift[j], or NULL */
+	const float *bias;       /* with shift: [m], added to the outputs */
 };
 /* Append a weight: its planes go to the file now, the entry is kept.  Names are unique. */
 pith_status pith_writer_weight(struct pith_writer *w, const struct pith_writer_weight *weight,

@@ -49,7 +49,7 @@ void pith_input_begin(struct pith_input *input, size_t k, size_t n)
 	}
 	input->n = n;
 	input->k = k;
-	input->quantized = false;
+	input->activation = PITH_ACTIVATION_FLOAT;
 }
 
 struct quantize_task {
@@ -60,21 +60,39 @@ struct quantize_task {
 static void quantize_rows(void *arg, size_t begin, size_t end)
 {
 	const struct quantize_task *t = arg;
-	struct pith_input *in = t->input;
+	const struct pith_kernels *kernels = t->runner->kernels;
+	const struct pith_input *in = t->input;
 	for (size_t r = begin; r < end; r++) {
-		if (!t->runner->kernels->quantize(in->x + r * in->ldx, in->n, in->q + r * in->ldq,
-		                                  in->scale + r * in->lds, in->sum + r * 2 * in->lds))
+		const float *x = in->x + r * in->ldx;
+		int8_t *q = in->q + r * in->ldq;
+		float *scale = in->scale + r * in->lds;
+		int32_t *sum = in->sum + r * 2 * in->lds;
+		bool finite =
+		    in->activation == PITH_ACTIVATION_INT8_GROUP32 ?
+		        kernels->quantize(x, in->n, q, scale, sum) :
+		        kernels->quantize_row(x, in->n, in->activation_scale, q, scale, sum);
+		if (!finite)
 			atomic_store_explicit(&t->runner->not_finite, true, memory_order_relaxed);
 	}
 }
 
-static void quantize_input(struct pith_linear_runner *runner, struct pith_input *input)
+/* Is the input there as 'linear' wants it, or not there in another form? */
+static bool input_suits(const struct pith_input *input, const struct pith_linear *linear)
 {
-	if (input->quantized)
+	return !linear->integer || input->activation == PITH_ACTIVATION_FLOAT ||
+	       (input->activation == linear->weight.activation &&
+	        input->activation_scale == linear->weight.activation_scale);
+}
+
+static void quantize_input(struct pith_linear_runner *runner, struct pith_input *input,
+                           const struct pith_linear *linear)
+{
+	if (input->activation != PITH_ACTIVATION_FLOAT && input_suits(input, linear))
 		return;
+	input->activation = linear->weight.activation;
+	input->activation_scale = linear->weight.activation_scale;
 	struct quantize_task task = {runner, input};
 	pith_parallel(runner->executor, input->k, input->n / 4, quantize_rows, &task);
-	input->quantized = true;
 }
 
 void pith_linear_runner_layout(struct pith_linear_runner *runner, struct pith_arena *arena,
@@ -127,6 +145,21 @@ size_t pith_linear_h_count(const struct pith_term *term)
 	           pith_round_up(term->u.lowrank.rank, PITH_TILE_ROWS) : 0;
 }
 
+static void add_bias(const struct pith_linear *w, size_t k, size_t begin, size_t end, float *y,
+                     size_t ldy)
+{
+	for (size_t tile = begin; tile < end; tile++) {
+		const size_t row = tile * PITH_TILE_ROWS, left = w->m - row;
+		const size_t rows = left < PITH_TILE_ROWS ? left : PITH_TILE_ROWS;
+		float bias[PITH_TILE_ROWS];
+		for (size_t r = 0; r < rows; r++)
+			bias[r] = load_f32(w->bias + 4 * (row + r));
+		// spec numerics.2: "A weight with a shift then adds its bias: y = fl(y + bias[i])."
+		for (size_t token = 0; token < k; token++)
+			w->kernels->add(y + token * ldy + row, bias, rows);
+	}
+}
+
 static void apply_terms(const struct product_task *p, const struct pith_linear_job *job, float *h,
                         size_t begin, size_t end)
 {
@@ -141,6 +174,8 @@ static void apply_terms(const struct product_task *p, const struct pith_linear_j
 		}
 		w->kernels->apply[term->kind->id](term, &act, begin, end, t > 0, job->y, job->ldy);
 	}
+	if (w->bias != NULL)
+		add_bias(w, act.k, begin, end, job->y, job->ldy);
 }
 
 /* Items are row tiles, those of the first job first. */
@@ -163,7 +198,8 @@ static void multiply_tiles(void *arg, size_t begin, size_t end)
 static struct pith_act act_of(const struct pith_input *in)
 {
 	return (struct pith_act){.k = in->k, .n = in->n, .x = in->x, .ldx = in->ldx, .q = in->q,
-	                         .ldq = in->ldq, .scale = in->scale, .lds = in->lds, .sum = in->sum};
+	                         .ldq = in->ldq, .scale = in->scale, .lds = in->lds, .sum = in->sum,
+	                         .one_scale = in->activation >= PITH_ACTIVATION_INT8_TOKEN};
 }
 
 struct lowrank_task {
@@ -208,7 +244,7 @@ static struct pith_input *prepare(struct pith_linear_runner *runner, struct pith
 		input = &runner->transformed;
 	}
 	if (linear->integer)
-		quantize_input(runner, input);
+		quantize_input(runner, input, linear);
 	return input;
 }
 
@@ -234,6 +270,10 @@ void pith_linear_run(struct pith_linear_runner *runner, struct pith_input *input
 	size_t plain_count = 0;
 	assert(count <= MAX_JOBS);
 	for (size_t i = 0; i < count; i++) {
+		if (plain_count > 0 && !input_suits(input, jobs[i].linear)) {
+			multiply(runner, input, plain, plain_count);
+			plain_count = 0;
+		}
 		const struct pith_input *prepared = prepare(runner, input, jobs[i].linear);
 		if (prepared == input)
 			plain[plain_count++] = jobs[i];
@@ -293,7 +333,8 @@ static pith_status bind_terms(struct pith_linear *w, struct pith_error *err)
 	w->transform_count = weight->transform_count;
 	for (size_t i = 0; i < weight->transform_count; i++) {
 		PITH_TRY(pith_weight_transform(weight, i, &w->transforms[i], err));
-		w->nbytes += w->transforms[i].plane.nbytes;
+		w->nbytes += w->transforms[i].plane.nbytes + w->transforms[i].bias.nbytes;
+		w->bias = w->transforms[i].bias.data; /* of the last, which a shift is */
 	}
 	w->tile_work = estimate_tile_work(w);
 	return PITH_OK;

@@ -18,6 +18,7 @@ struct pith_linear {
 	size_t m, n, tiles;
 	struct pith_transform transforms[PITH_MAX_TRANSFORMS]; /* in file order */
 	size_t transform_count;
+	const uint8_t *bias;    /* [m] f32 that a shift adds to the outputs, or NULL */
 	bool integer;           /* a term reads x' as int8 */
 	uint64_t nbytes;        /* of all planes */
 	size_t h_count;         /* floats of h per token, all lowrank terms */
@@ -31,7 +32,9 @@ struct pith_input {
 	size_t row_cap, n_cap; /* most rows and columns */
 	size_t n;              /* columns in use */
 	size_t k;              /* rows in use, set by whoever fills x */
-	bool quantized;        /* q, scale, sum belong to the x of now */
+	/* the rule by which q, scale, sum were made of the x of now; float: not made */
+	uint32_t activation;
+	float activation_scale;
 	float *x;              /* [row_cap, ldx] */
 	size_t ldx, ldq, lds;
 	int8_t *q;             /* [row_cap, ldq] */

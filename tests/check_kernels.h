@@ -349,7 +349,10 @@ static inline void make_columns(struct pith_term *term, struct arena *arena, str
 
 /* ---- activations ---- */
 
-/* x: [k, n] as 'fill' says, quantized by the reference; the strides are larger than needed. */
+/*
+ * x: [k, n] as 'fill' says, quantized by the reference, per 32 columns or per token; the strides are
+ * larger than needed.
+ */
 static inline void make_act(struct pith_act *act, struct arena *arena, struct rng *rng,
                             enum fill fill, size_t k, size_t n)
 {
@@ -361,13 +364,20 @@ static inline void make_act(struct pith_act *act, struct arena *arena, struct rn
 	float *scale = arena_alloc(arena, k * lds * sizeof(float));
 	int32_t *sum = arena_alloc(arena, 2 * k * lds * sizeof(int32_t));
 	struct pith_kernels reference;
+	bool one_scale = rng_below(rng, 2) != 0;
 	pith_set_reference(&reference);
 	for (size_t t = 0; t < k; t++) {
 		for (size_t j = 0; j < n; j++)
 			x[t * ldx + j] = fill_f32(rng, fill == FILL_ZERO ? FILL_RANDOM : fill);
-		reference.quantize(x + t * ldx, n, q + t * ldq, scale + t * lds, sum + 2 * t * lds);
+		if (one_scale)
+			reference.quantize_row(x + t * ldx, n, 0, q + t * ldq, scale + t * lds,
+			                       sum + 2 * t * lds);
+		else
+			reference.quantize(x + t * ldx, n, q + t * ldq, scale + t * lds,
+			                   sum + 2 * t * lds);
 	}
-	*act = (struct pith_act){k, n, x, ldx, q, ldq, scale, lds, sum, NULL, 0};
+	*act = (struct pith_act){k, n, x, ldx, q, ldq, scale, lds, sum, NULL, 0,
+	                         one_scale};
 }
 
 /* Same bits, or both NaN (whose payload nothing promises). */

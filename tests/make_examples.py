@@ -76,7 +76,7 @@ def sparse_example():
 
 def quantization():
 	x = [Fraction(1), Fraction(-1, 2), exact.fl(Fraction(1, 254)), Fraction(3, 8)]
-	(q, scale), = exact.quantize(x)
+	q, (scale, *_) = exact.quantize(x, (1, 0))
 	inverse = exact.fl(Fraction(127) / 1)
 	codes, s = [3, 0, 2, 1], Fraction(1, 4)
 	isum = sum((c - 2) * v for c, v in zip(codes, q))

@@ -128,9 +128,10 @@ static void test_schemes(void **state)
 	    {"bf16", "bf16"},
 	    {"f16", "f16"},
 	    {"f32", "f32"},
-	    {"rtn", "rtn:bits=4,group=64,zero=int,search=1"},
-	    {"rtn:zero=sym,bits=2", "rtn:bits=2,group=64,zero=sym,search=1"},
-	    {"rtn:bits=8,group=row,zero=real,search=0", "rtn:bits=8,group=row,zero=real,search=0"},
+	    {"rtn", "rtn:bits=4,group=64,zero=int,search=1,act=8"},
+	    {"rtn:zero=sym,bits=2", "rtn:bits=2,group=64,zero=sym,search=1,act=8"},
+	    {"rtn:bits=8,group=row,zero=real,search=0,act=token",
+	     "rtn:bits=8,group=row,zero=real,search=0,act=token"},
 	};
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(pairs); i++) {
 		struct scheme s;

@@ -243,7 +243,8 @@ static void weight_entries(void **state)
 	static const struct field fields[] = {
 		{ 0, 8, 0x1122334455667788 }, { 8, 8, 99 }, { 16, 4, 12 }, { 20, 4, 1 },
 		{ 24, 4, 3 }, { 28, 4, 2 }, { 32, 8, 5 }, { 40, 8, 6 }, { 48, 8, 7 }, { 56, 8, 1 },
-		{ 64, 4, 10 }, { 68, 4, 20 }, { 72, 4, 1 }, { 76, 4, 1 }, { 80, 4, 3 },
+		{ 64, 4, 10 }, { 68, 4, 20 }, { 72, 4, 1 }, { 76, 4, 3 }, { 80, 4, 3 },
+		{ 84, 4, 0x3c000000 },
 	};
 	uint8_t expected[128], p[128];
 	struct pith_weight_entry e;
@@ -253,6 +254,7 @@ static void weight_entries(void **state)
 	assert_int_equal(e.name_hash, 0x1122334455667788);
 	assert_int_equal(e.dim[2], 7);
 	assert_int_equal(e.first_transform, 20);
+	assert_true(e.activation_scale == 0x1p-7f);
 	pith_weight_entry_encode(&e, p);
 	assert_memory_equal(p, expected, 128);
 	uint64_t m, n;
@@ -268,7 +270,7 @@ static void weight_entries(void **state)
 		{ { 32, 8, (1ull << 40) + 1 }, "container.14" },
 		{ { 32, 8, 1ull << 40 }, "container.14" }, /* x 300 x 7 elements exceed 2^48 */
 		{ { 56, 8, 2 }, "container.14" },  { { 72, 4, 5 }, "container.14" },
-		{ { 84, 1, 1 }, "container.12" },  { { 119, 1, 1 }, "container.12" },
+		{ { 88, 1, 1 }, "container.12" },  { { 119, 1, 1 }, "container.12" },
 	};
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(broken); i++) {
 		struct field all[PITH_ARRAY_LENGTH(fields) + 2];

@@ -447,6 +447,19 @@ static void quantize_sizes(void **unused)
 			assert_memory_equal(scale[0], scale[1], blocks * sizeof(float));
 			assert_memory_equal(sum[0], sum[1], 2 * blocks * sizeof(int32_t));
 		}
+		/* one scale: of the row, and static ones that clip and that do not */
+		float fixed = i % 3 == 0 ? 0.0f : rng_unit(&rng) * (i % 3 == 1 ? 0.001f : 0.1f);
+		fixed = fabsf(fixed);
+		assert_int_equal(sets.reference.quantize_row(x, n, fixed, q[0], scale[0], sum[0]), ok);
+		for (size_t s = 0; s + 1 < sets.count; s++) {
+			assert_int_equal(sets.set[s]->quantize_row(x, n, fixed, q[1], scale[1], sum[1]),
+			                 ok);
+			if (!ok)
+				continue;
+			assert_memory_equal(q[0], q[1], 32 * blocks);
+			assert_memory_equal(scale[0], scale[1], blocks * sizeof(float));
+			assert_memory_equal(sum[0], sum[1], 2 * blocks * sizeof(int32_t));
+		}
 		arena_free(&arena);
 	}
 }

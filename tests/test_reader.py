@@ -154,10 +154,12 @@ class Arithmetic(unittest.TestCase):
 		rng = Random(13)
 		x = [exact.fl(Fraction(rng.pick(-2 ** 20, 2 ** 20), 2 ** 18)) for _ in range(70)] + [Fraction(0)] * 30
 		x[64] = Fraction(2) ** -120
-		q, scale = numerics.quantize_activation(floats(x))
-		groups = exact.quantize(x)
-		self.assertEqual([v for part, _ in groups for v in part], q[:100].tolist())
-		self.assertBits([s for _, s in groups], scale)
+		for rule in ((1, 0), (2, 0), (3, 1 / 16), (3, 2.0 ** -10)):
+			q, scale = numerics.quantize_activation(floats(x), *rule)
+			exact_q, scales = exact.quantize(x, rule)
+			self.assertEqual(exact_q, q[:100].tolist())
+			self.assertBits(scales[::32], scale)
+			self.assertEqual(rule == (3, 2.0 ** -10), min(exact_q) == -127 and exact_q.count(-127) > 5)
 
 	def test_exp(self):
 		"""Against exp in binary64: within 1 unit in the last place; the ends as written."""

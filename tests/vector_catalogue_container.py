@@ -316,7 +316,7 @@ def entries():
 		return bent("container", name, rule, about, weights(), change)
 	return [
 		entry("bad-weight-xxh3", "container.12", "The checksum of a WGHT entry is wrong.", "WGHT", 0, break_xxh3=1),
-		entry("bad-weight-reserved", "container.12", "A reserved byte of a WGHT entry.", "WGHT", 1, reserved=b"\x01" + bytes(35)),
+		entry("bad-weight-reserved", "container.12", "A reserved byte of a WGHT entry.", "WGHT", 1, reserved=b"\x01" + bytes(31)),
 		entry("bad-weight-flags", "container.12", "A reserved flag of a weight.", "WGHT", 0, flags=2),
 		entry("bad-term-xxh3", "container.12", "The checksum of a TERM entry is wrong.", "TERM", 0, break_xxh3=1),
 		entry("bad-term-flags", "container.12", "A reserved flag of a term.", "TERM", 0, flags=1),

@@ -408,7 +408,7 @@ def permute_vectors():
 		poked("permute", "bad-twice", "permute.2", "A number occurs twice.", one(), 0, 0, b"\x00"),
 		bent("permute", "bad-param", "weight.3", "A parameter is not 0.", one(), set_param("XFRM", 0, 0, 1)),
 		bent("permute", "bad-plane-count", "weight.5", "The plane is missing.", one(), set_field("XFRM", 0, plane_count=0)),
-		bent("permute", "unsupported-shift", "weight.1", "Transform kind 3, shift, is reserved.", one(), set_field("XFRM", 0, kind=3)),
+		bent("permute", "unsupported-kind-4", "weight.1", "Transform kind 4 is not listed.", one(), set_field("XFRM", 0, kind=4)),
 		{"folder": "permute", "name": "bad-two", "rule": "weight.4", "about": "A weight has two permutations.", "weights": [twice]},
 	]
 
@@ -429,6 +429,69 @@ def scale_vectors():
 		bent("scale", "bad-dtype", "container.15", "The plane's dtype is u32.", one([t.scale(factors(40))]), set_field("PLAN", 0, dtype=6)),
 		{"folder": "scale", "name": "bad-order", "rule": "weight.6", "about": "A scale before a permutation.",
 		 "weights": one(both[::-1])},
+	]
+
+
+def shift_vectors():
+	rng = Random(12)
+	numbers = lambda n: [t.f32(rng.pick(-2 ** 20, 2 ** 20) / 2 ** 19) for _ in range(n)]
+	shift = lambda m, n: t.shift(numbers(n), numbers(m))
+	one = lambda: [t.weight("w", [t.affine(rng, 18, 40, 4)], [shift(18, 40)])]
+	order = [(7 * j + 3) % 40 for j in range(40)]
+	three = lambda transforms: [t.weight("w", [t.affine(rng, 3, 40, 5, 16, 2)], transforms)]
+	return [
+		good("shift", "affine", "A shift before an affine term of two tiles; its bias comes last.", one()),
+		good("shift", "dense", "A shift before a dense term.",
+		     [t.weight("w", [t.dense(t.random_matrix(rng, 3, 7, BF16), BF16)], [shift(3, 7)])]),
+		good("shift", "all-transforms", "A permutation, factors, then a shift.",
+		     three([t.permute(order), t.scale([abs(v) + 0.5 for v in numbers(40)]), shift(3, 40)])),
+		poked("shift", "bad-infinite", "shift.1", "A number taken away is infinite.", one(), 0, 4, b"\x00\x00\x80\x7f"),
+		poked("shift", "bad-bias-nan", "shift.1", "A bias is NaN.", one(), 1, 68, b"\x00\x00\xc0\x7f"),
+		bent("shift", "bad-dtype", "container.15", "The plane's dtype is u32.", one(), set_field("PLAN", 0, dtype=6)),
+		bent("shift", "bad-role", "container.15", "The bias has the role of scales.", one(), set_field("PLAN", 1, role=3)),
+		bent("shift", "bad-plane-count", "weight.5", "The bias is missing.", one(), set_field("XFRM", 0, plane_count=1)),
+		{"folder": "shift", "name": "bad-order", "rule": "weight.6", "about": "A shift before factors.",
+		 "weights": three([shift(3, 40), t.scale([1.0] * 40)])},
+	]
+
+
+def activation_vectors():
+	rng = Random(13)
+	rule = {"token": {"activation": 2}, "static": {"activation": 3, "activation_scale": 1 / 128}}
+	names = {"token": "one scale per token", "static": "a static scale that clips"}
+	affine = lambda n, bits, group, zero_mode=1, **kw: t.affine(rng, 3, n, bits, group, zero_mode, **kw)
+	mask = {(i, j) for i in range(3) for j in range(70) if (i + j) % 3}
+	static = lambda **values: [t.weight("w", [affine(40, 4, 32)], **{**rule["static"], **values})]
+	out = []
+	for name, kw in rule.items():
+		about = lambda what: f"{what}, {names[name]}."
+		out += [
+			good("activation", f"{name}-row", about("Codes of 8 bits, a group of a whole row: a run of 256 columns and one of 44"),
+			     [t.weight("w", [affine(300, 8, 0)], **kw)]),
+			good("activation", f"{name}-320", about("Groups of 320 columns: runs of 256 and 64"),
+			     [t.weight("w", [affine(650, 8, 320, 2)], **kw)]),
+			good("activation", f"{name}-64", about("Two-level groups of 64"),
+			     [t.weight("w", [affine(100, 3, 64, 3, scale_bits=3, zero_bits=4)], **kw)]),
+			good("activation", f"{name}-16", about("Groups of 16"), [t.weight("w", [affine(70, 5, 16, 0)], **kw)]),
+			good("activation", f"{name}-codebook", about("A codebook, whose runs stay 32 columns"),
+			     [t.weight("w", [t.codebook(rng, 3, 100, 4, 0, 64)], **kw)]),
+			good("activation", f"{name}-ternary", about("ternary, whose runs stay 32 columns"),
+			     [t.weight("w", [t.ternary(rng, 3, 100)], **kw)]),
+			good("activation", f"{name}-sparse", about("sparse with codes, whose runs stay 32 columns"),
+			     [t.weight("w", [t.sparse_mask(rng, 3, 70, mask, 4, 64)], **kw)]),
+		]
+	return out + [
+		good("activation", "static-small", "The smallest static scale.", static(activation_scale=2.0 ** -100)),
+		{"folder": "activation", "name": "bad-token-scale", "rule": "weight.7", "about": "A scale with int8_token.",
+		 "weights": static(activation=2)},
+		{"folder": "activation", "name": "bad-static-zero", "rule": "weight.7", "about": "The static scale is 0.",
+		 "weights": static(activation_scale=0.0)},
+		{"folder": "activation", "name": "bad-static-nan", "rule": "weight.7", "about": "The static scale is NaN.",
+		 "weights": static(activation_scale=float("nan"))},
+		{"folder": "activation", "name": "bad-static-large", "rule": "weight.7", "about": "The static scale is 2^101.",
+		 "weights": static(activation_scale=2.0 ** 101)},
+		{"folder": "activation", "name": "bad-token-dense", "rule": "weight.2", "about": "A dense weight with int8_token.",
+		 "weights": [t.weight("w", [t.dense(t.random_matrix(rng, 2, 3, F32), F32)], activation=2)]},
 	]
 
 
@@ -464,10 +527,10 @@ def weight_vectors():
 		bent("weight", "unsupported-role", "weight.1", "Role 10 is not listed.", one(), set_field("PLAN", 0, role=10)),
 		bent("weight", "unsupported-layout", "weight.1", "An experimental layout.", one(), set_field("PLAN", 0, layout=0x80000000)),
 		bent("weight", "unsupported-dtype", "weight.1", "Dtype 8 is not listed.", one(), set_field("PLAN", 0, dtype=8)),
-		bent("weight", "unsupported-activation", "weight.1", "Activation 2 is reserved.", one(), set_field("WGHT", 0, activation=2)),
+		bent("weight", "unsupported-activation", "weight.1", "Activation 4 is reserved.", one(), set_field("WGHT", 0, activation=4)),
 	]
 
 
 def term_vectors():
-	return (dense_vectors() + affine_vectors() + codebook_vectors() + ternary_vectors() + sparse_vectors() + sparse_mask_vectors() + lowrank_vectors() + columns_vectors() + permute_vectors() + scale_vectors()
+	return (dense_vectors() + affine_vectors() + codebook_vectors() + ternary_vectors() + sparse_vectors() + sparse_mask_vectors() + lowrank_vectors() + columns_vectors() + permute_vectors() + scale_vectors() + shift_vectors() + activation_vectors()
 	        + sum_vectors() + weight_vectors())

@@ -46,18 +46,25 @@ def dot16(u, v):
 	return tree16(lanes)
 
 
-def quantize(x):
-	"""numerics.md section 4: [(q of 32 columns, scale)] per group of 32."""
-	groups = []
-	for first in range(0, len(x), 32):
-		part = x[first:first + 32]
+def quantize(x, rule):
+	"""numerics.md section 4: (q of all columns, scale of each column); rule: (activation, activation_scale)."""
+	activation, static = rule
+	if activation == 3:
+		inverse = fl(1 / Fraction(static))
+		return [round(min(max(fl(v * inverse), -127), 127)) for v in x], [Fraction(static)] * len(x)
+	size = 32 if activation == 1 else len(x)
+	all_q, all_scales = [], []
+	for first in range(0, len(x), size):
+		part = x[first:first + size]
 		amax = max(abs(v) for v in part)
 		if amax < Fraction(1, 2 ** 100):
-			groups.append(([0] * len(part), Fraction(0)))
+			all_q += [0] * len(part)
+			all_scales += [Fraction(0)] * len(part)
 			continue
 		inverse = fl(Fraction(127) / amax)
-		groups.append(([round(fl(v * inverse)) for v in part], fl(amax / 127)))
-	return groups
+		all_q += [round(fl(v * inverse)) for v in part]
+		all_scales += [fl(amax / 127)] * len(part)
+	return all_q, all_scales
 
 
 def canary_input(n, seed):
@@ -68,21 +75,23 @@ def canary_input(n, seed):
 	return x
 
 
-def affine_row(codes, scales, zeros, integer_zero, group_size, x):
-	"""One row: codes [n], scales and zeros per group."""
-	groups, t = quantize(x), Fraction(0)
+def affine_row(codes, scales, zeros, integer_zero, group_size, x, rule, longest=32):
+	"""One row: codes [n], scales and zeros per group; longest: columns of a run."""
+	(q, activation_scale), t = quantize(x, rule), Fraction(0)
 	group_size = group_size or len(x)
-	run = min(32, group_size)
-	for first in range(0, len(x), run):
-		columns = range(first, min(first + run, len(x)))
-		q, activation_scale = groups[first // 32]
-		s, z = scales[first // group_size], zeros[first // group_size]
-		u = fl(s * activation_scale)
+	first = 0
+	while first < len(x):
+		group = first // group_size
+		end = min(first + longest, (group + 1) * group_size, len(x))
+		columns = range(first, end)
+		s, z = scales[group], zeros[group]
+		u = fl(s * activation_scale[first])
 		if integer_zero:
-			t = fma(u, sum((codes[j] - z) * q[j % 32] for j in columns), t)
+			t = fma(u, sum((codes[j] - z) * q[j] for j in columns), t)
 		else:
-			t = fma(u, sum(codes[j] * q[j % 32] for j in columns), t)
-			t = fma(-fl(u * z), sum(q[j % 32] for j in columns), t)
+			t = fma(u, sum(codes[j] * q[j] for j in columns), t)
+			t = fma(-fl(u * z), sum(q[j] for j in columns), t)
+		first = end
 	return t
 
 

@@ -69,7 +69,7 @@ def random_matrix(rng, m, n, dtype):
 def dense(matrix, dtype):
 	content = b"".join(encode(v, dtype) for row in matrix for v in row)
 	return {"kind": 1, "param": [dtype], "planes": [plane(VALUES, ROWS, dtype, content)], "values": matrix,
-	        "row": lambda i, x: exact.dot16([Fraction(v) for v in matrix[i]], x)}
+	        "row": lambda i, x, rule: exact.dot16([Fraction(v) for v in matrix[i]], x)}
 
 
 # part: (lines, fields of a byte, columns a line spans), affine.md "Codes"
@@ -137,8 +137,8 @@ def affine(rng, m, n, bits, group_size=32, zero_mode=0, scale_bits=0, zero_bits=
 	rational = lambda row: [Fraction(v) for v in row]
 	return {"kind": 2, "param": [bits, group_size, 1 if zero_mode == 3 else 0, zero_mode, scale_bits, zero_bits],
 	        "planes": planes, "values": values,
-	        "row": lambda i, x: exact.affine_row(codes[i], rational(scales[i]), rational(zeros[i]),
-	                                             zero_mode < 2, group_size, x)}
+	        "row": lambda i, x, rule: exact.affine_row(codes[i], rational(scales[i]), rational(zeros[i]),
+	                                             zero_mode < 2, group_size, x, rule, 32 if rule[0] == 1 else 256)}
 
 
 def one_level(rng, m, groups, zero_mode, bits):
@@ -201,9 +201,9 @@ def codebook(rng, m, n, bits, scale_mode=0, group_size=32, real=False, per_row=F
 	group_of = lambda j: j // group_size if group_size else 0
 	values = [[f32(scales[i][group_of(j)] * e[i][j]) for j in range(n)] for i in range(m)]
 	if real:
-		row = lambda i, x: exact.listed_row([(j, Fraction(v)) for j, v in enumerate(values[i])], x)
+		row = lambda i, x, rule: exact.listed_row([(j, Fraction(v)) for j, v in enumerate(values[i])], x)
 	else:
-		row = lambda i, x: exact.affine_row(e[i], [Fraction(v) for v in scales[i]], [0] * groups, True, group_size, x)
+		row = lambda i, x, rule: exact.affine_row(e[i], [Fraction(v) for v in scales[i]], [0] * groups, True, group_size, x, rule)
 	return {"kind": 3, "integer": not real, "planes": planes, "values": values, "row": row,
 	        "param": [bits, group_size, scale_mode, dtype, int(per_row)]}
 
@@ -229,7 +229,7 @@ def ternary(rng, m, n):
 	        "planes": [plane(CODES, TRIT16, U8, content),
 	                   plane(SCALES, TILE16, F32, tile16([[s] for s in scales], m, 1, lambda v: encode(v, F32)))],
 	        "values": [[f32(scales[i] * d) for d in row] for i, row in enumerate(trits)],
-	        "row": lambda i, x: exact.affine_row(trits[i], [Fraction(scales[i])], [0], True, 0, x)}
+	        "row": lambda i, x, rule: exact.affine_row(trits[i], [Fraction(scales[i])], [0], True, 0, x, rule)}
 
 
 def sparse(m, n, entries):
@@ -250,7 +250,7 @@ def sparse(m, n, entries):
 	return {"kind": 5, "param": [1, len(entries)], "values": matrix,
 	        "planes": [plane(OFFSETS, LIST, U32, struct.pack(f"<{len(offsets)}I", *offsets)),
 	                   plane(INDEX, LIST, U16, index), plane(VALUES, LIST, F16, values)],
-	        "row": lambda i, x: exact.listed_row(in_row(i), x)}
+	        "row": lambda i, x, rule: exact.listed_row(in_row(i), x)}
 
 
 def mask_bit(coded, row, k):
@@ -303,7 +303,7 @@ def sparse_mask(rng, m, n, present, bits=0, group_size=0, zero_mode=0, pattern=N
 		content = b"".join(encode(value[at], F16) for at in stored) + bytes(2 * 640)
 		planes.append(plane(VALUES, LIST, F16, content))
 		in_row = lambda i: [(j, Fraction(value[i, j])) for j in range(n) if (i, j) in present]
-		row = lambda i, x: exact.listed_row(in_row(i), x)
+		row = lambda i, x, rule: exact.listed_row(in_row(i), x)
 	else:
 		planes.append(plane(CODES, LIST, U8, mask_codes([code[at] for at in stored], bits)))
 		scales, zeros, more = one_level(rng, m, groups, zero_mode, bits)
@@ -312,7 +312,7 @@ def sparse_mask(rng, m, n, present, bits=0, group_size=0, zero_mode=0, pattern=N
 			value[i, j] = f32(scales[i][group_of(j)] * f32(code[i, j] - zeros[i][group_of(j)]))
 		# an absent position is a code equal to the zero-point: its part of the sum is 0
 		whole = lambda i: [code.get((i, j), zeros[i][group_of(j)]) for j in range(n)]
-		row = lambda i, x: exact.affine_row(whole(i), [Fraction(s) for s in scales[i]], zeros[i], True, group_size, x)
+		row = lambda i, x, rule: exact.affine_row(whole(i), [Fraction(s) for s in scales[i]], zeros[i], True, group_size, x, rule)
 	matrix = [[value.get((i, j), 0.0) for j in range(n)] for i in range(m)]
 	return {"kind": 5, "param": param, "planes": planes, "values": matrix, "row": row, "integer": bits != 0}
 
@@ -325,7 +325,7 @@ def lowrank(m, n, u, v, dtype):
 		for k in range(rank):
 			w = exact.fma(Fraction(u[i][k]), Fraction(v[k][j]), w)
 		return float(w)
-	def row(i, x):
+	def row(i, x, rule):
 		h = [exact.dot16([Fraction(value) for value in v[k]], x) for k in range(rank)]
 		return exact.listed_row([(k, Fraction(u[i][k])) for k in range(rank)], h)
 	content = b"".join(encode(value, dtype) for line in v for value in line)
@@ -344,7 +344,7 @@ def columns(m, n, index, table, dtype):
 	return {"kind": 6, "param": [dtype, len(index)], "values": matrix,
 	        "planes": [plane(INDEX, LIST, U32, struct.pack(f"<{len(index)}I", *index)),
 	                   plane(VALUES, TILE16, dtype, tile16(table, m, len(index), lambda v: encode(v, dtype)))],
-	        "row": lambda i, x: exact.listed_row([(j, Fraction(table[i][k])) for k, j in enumerate(index)], x)}
+	        "row": lambda i, x, rule: exact.listed_row([(j, Fraction(table[i][k])) for k, j in enumerate(index)], x)}
 
 
 def permute(order):
@@ -361,10 +361,19 @@ def scale(factors):
 	        "planes": [plane(SCALES, LIST, F32, struct.pack(f"<{len(factors)}f", *factors))]}
 
 
-def weight(name, terms, transforms=(), dim=None, flags=1):
+def shift(zeros, bias):
+	"""zeros, bias: f32 numbers."""
+	numbers = lambda role, values: plane(role, LIST, F32, struct.pack(f"<{len(values)}f", *values))
+	return {"kind": 3, "param": [], "forward": lambda x: [exact.fl(v - Fraction(z)) for v, z in zip(x, zeros)],
+	        "undo": lambda row: row, "bias": bias, "planes": [numbers(ZEROS, zeros), numbers(VALUES, bias)]}
+
+
+def weight(name, terms, transforms=(), dim=None, flags=1, activation=None, activation_scale=0.0):
 	m, n = len(terms[0]["values"]), len(terms[0]["values"][0])
+	if activation is None:
+		activation = int(any(t.get("integer", t["kind"] == 2) for t in terms))
 	return {"name": name.encode(), "dim": dim or [m, n], "flags": flags, "terms": list(terms),
-	        "transforms": list(transforms), "activation": int(any(t.get("integer", t["kind"] == 2) for t in terms))}
+	        "transforms": list(transforms), "activation": activation, "activation_scale": activation_scale}
 
 
 def meaning(w):
@@ -389,8 +398,10 @@ def canary(w, seed):
 		for i in range(tile_first, min(tile_first + 16, m)):
 			y = None
 			for term in w["terms"]:
-				t = term["row"](i, x)
+				t = term["row"](i, x, (w["activation"], w["activation_scale"]))
 				y = t if y is None else exact.fl(y + t)
+			for transform in w["transforms"]:
+				y = exact.fl(y + Fraction(transform["bias"][i])) if "bias" in transform else y
 			lanes[i - tile_first] = exact.bits32(y)
 		outputs.append(lanes)
 	return outputs

@@ -20,7 +20,7 @@ ENTRY = {
 	        "file_root 16s, model_identity 16s, reserved2 400s",
 	"directory": "section_id 4s, encoding I, off Q, nbytes Q, raw_nbytes Q, xxh3 Q, flags I, entry_nbytes I, reserved 8s",
 	"WGHT": "name_hash Q, name_off Q, name_nbytes I, flags I, rank I, term_count I, dim 4Q, first_term I, "
-	        "first_transform I, transform_count I, activation I, source_dtype I, reserved 36s",
+	        "first_transform I, transform_count I, activation I, source_dtype I, activation_scale f, reserved 32s",
 	"TERM": "kind I, first_plane I, plane_count I, flags I, param 24I, reserved 8s",
 	"XFRM": "kind I, first_plane I, plane_count I, flags I, param 10I",
 	"PLAN": "off Q, nbytes Q, xxh3 Q, role I, layout I, dtype I, encoding I, reserved 16s",
@@ -107,7 +107,7 @@ class Vector:
 				"dim": list(w["dim"]) + [1] * (4 - len(w["dim"])), "first_term": len(t["TERM"]),
 				"first_transform": len(t["XFRM"]) if w.get("transforms") else 0,
 				"transform_count": len(w.get("transforms", ())), "activation": w["activation"],
-				"source_dtype": w.get("source_dtype", 0)})
+				"source_dtype": w.get("source_dtype", 0), "activation_scale": w.get("activation_scale", 0.0)})
 			names += w["name"]
 			for kind, parts, count in (("XFRM", w.get("transforms", ()), 10), ("TERM", w["terms"], 24)):
 				for part in parts:
@@ -228,6 +228,8 @@ class Vector:
 			if not w["flags"] & 1:
 				continue
 			out.append(struct.pack("<QI4QI", w["name_hash"], w["rank"], *w["dim"], w["activation"]))
+			if w["activation"] == 3:
+				out.append(struct.pack("<f", w["activation_scale"]))
 			parts = [("XFRM", i) for i in range(w["first_transform"], w["first_transform"] + w["transform_count"])]
 			parts += [("TERM", i) for i in range(w["first_term"], w["first_term"] + w["term_count"])]
 			for table, i in parts:

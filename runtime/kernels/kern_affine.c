@@ -82,15 +82,16 @@ static void affine_scale(const struct pith_affine *a, size_t tg, size_t row, flo
 		*z = f32_of_f16(load_le16(a->zeros + 2 * at));
 }
 
-/* One run: 'width' columns from 'column' of the block on; returns the new t. */
-static float affine_run(const struct pith_affine *a, const uint8_t *block, size_t row,
-                        size_t column, size_t width, const int8_t *q, float as, float s, float z,
-                        float t)
+/* One run: columns 'begin' .. 'end' - 1 of a row; returns the new t. */
+static float affine_run(const struct pith_affine *a, size_t tile, size_t row, size_t begin,
+                        size_t end, const int8_t *q, float as, float s, float z, float t)
 {
 	int csum = 0, asum = 0;
-	for (size_t j = 0; j < width; j++) {
-		csum += pith_slice16_code_reference(block, a->bits, row, column + j) * q[column + j];
-		asum += q[column + j];
+	for (size_t j = begin; j < end; j++) {
+		const uint8_t *block =
+		    a->codes + (tile * a->blocks + j / PITH_ACT_GROUP) * 64 * a->bits;
+		csum += pith_slice16_code_reference(block, a->bits, row, j % PITH_ACT_GROUP) * q[j];
+		asum += q[j];
 	}
 	float u = s * as;
 	if (a->zero_mode <= 1) {
@@ -104,20 +105,22 @@ static float affine_run(const struct pith_affine *a, const uint8_t *block, size_
 	return fmaf(-uz, (float)asum, t);
 }
 
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
 /* Row 'row' of tile 'tile' for one token; q, as: this token's. */
 static float affine_row(const struct pith_term *term, size_t tile, size_t row, const int8_t *q,
-                        const float *as)
+                        const float *as, size_t run)
 {
 	const struct pith_affine *a = &term->u.affine;
-	size_t width = a->group_size < PITH_ACT_GROUP ? a->group_size : PITH_ACT_GROUP;
 	float t = 0.0f;
-	for (size_t j = 0; j < term->n; j += width) {
-		size_t b = j / PITH_ACT_GROUP;
-		const uint8_t *block = a->codes + (tile * a->blocks + b) * 64 * a->bits;
+	for (size_t group = 0; group < a->groups; group++) {
+		size_t stop = least((group + 1) * a->group_size, term->n);
 		float s, z;
-		affine_scale(a, tile * a->groups + j / a->group_size, row, &s, &z);
-		t = affine_run(a, block, row, j % PITH_ACT_GROUP, width, q + b * PITH_ACT_GROUP,
-		               as[b], s, z, t);
+		affine_scale(a, tile * a->groups + group, row, &s, &z);
+		// spec numerics.4: "of longer ones every 256 columns, counted from the first, are a run"
+		for (size_t j = group * a->group_size; j < stop; j += run)
+			t = affine_run(a, tile, row, j, least(j + run, stop), q,
+			               as[j / PITH_ACT_GROUP], s, z, t);
 	}
 	return t;
 }
@@ -125,12 +128,13 @@ static float affine_row(const struct pith_term *term, size_t tile, size_t row, c
 void pith_affine_apply_reference(const struct pith_term *term, const struct pith_act *act,
                                  size_t tile_begin, size_t tile_end, bool add, float *y, size_t ldy)
 {
+	const size_t run = act->one_scale ? PITH_RUN_COLUMNS : PITH_ACT_GROUP;
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
 		for (size_t token = 0; token < act->k; token++) {
 			float t[PITH_TILE_ROWS] = {0};
 			for (size_t r = 0; r < pith_tile_row_count(term, tile); r++)
 				t[r] = affine_row(term, tile, r, act->q + token * act->ldq,
-				                  act->scale + token * act->lds);
+				                  act->scale + token * act->lds, run);
 			pith_tile_store(term, tile, t, add,
 			                y + token * ldy + tile * PITH_TILE_ROWS);
 		}

@@ -164,12 +164,15 @@ static token_tile_fn *const affine_tiles[8][2][2] = {
     AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
 };
 
+#include "kern_affine_run_tmpl.h"
+
 void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pith_act *act,
                                   size_t tile_begin, size_t tile_end, bool add, float *y,
                                   size_t ldy)
 {
 	const struct pith_affine *a = &term->u.affine;
-	token_tile_fn *fn =
-	    affine_tiles[a->bits - 1][a->zero_mode >= 2][a->group_size < PITH_ACT_GROUP];
+	const bool half = a->group_size < PITH_ACT_GROUP, real = a->zero_mode >= 2;
+	token_tile_fn *fn = act->one_scale && !half ? affine_long_tiles[a->bits - 1][real] :
+	                                              affine_tiles[a->bits - 1][real][half];
 	token_batches_apply(fn, term, act, tile_begin, tile_end, add, y, ldy);
 }

@@ -22,6 +22,8 @@ pith_apply_fn pith_columns_apply_reference;
 pith_apply_fn pith_lowrank_apply_reference;
 
 bool pith_quantize_reference(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum);
+bool pith_quantize_row_reference(const float *x, size_t n, float static_scale, int8_t *q,
+                                 float *scale, int32_t *sum);
 void pith_rmsnorm_reference(const float *x, const float *w, float eps, size_t n, float *y);
 void pith_silu_mul_reference(const float *g, const float *u, size_t n, float *h);
 void pith_add_reference(float *x, const float *y, size_t n);

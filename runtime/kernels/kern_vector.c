@@ -18,28 +18,67 @@ static float round_even(float v)
 	return shifted - round_magic;
 }
 
-static bool quantize_group(const float *x, int8_t *q, float *scale, int32_t sum[2])
+/* max |x[j]|; false: a value is not finite. */
+static bool largest_value(const float *x, size_t n, float *amax)
 {
 	uint32_t largest =
 	    0; /* bits of |x| order as integers; those of NaN and infinity are on top */
-	for (size_t j = 0; j < PITH_ACT_GROUP; j++) {
+	for (size_t j = 0; j < n; j++) {
 		uint32_t magnitude = bits_of_f32(x[j]) & 0x7fffffffu;
 		if (magnitude > largest)
 			largest = magnitude;
 	}
-	if (largest >= 0x7f800000u)
-		return false;
-	float amax = f32_of_bits(largest);
-	// spec numerics.4: "If amax < 2^-100, all q are 0 and"
+	*amax = f32_of_bits(largest);
+	return largest < 0x7f800000u;
+}
+
+/* The scale of a group and its inverse, both 0 where all q are. */
+static void scale_of_group(float amax, float *scale, float *inv)
+{
+	// spec numerics.4: "If amax < 2^-100, all q are 0 and as = 0."
 	bool nothing = amax < 0x1p-100f;
-	float inv = nothing ? 0.0f : 127.0f / amax;
+	*inv = nothing ? 0.0f : 127.0f / amax;
 	*scale = nothing ? 0.0f : amax / 127.0f;
+}
+
+/* 32 columns.  The clamp is int8_static's; under the other rules it changes nothing. */
+static void round_columns(const float *x, float inv, int8_t *q, int32_t sum[2])
+{
 	sum[0] = sum[1] = 0;
 	for (size_t j = 0; j < PITH_ACT_GROUP; j++) {
-		float scaled = nothing ? 0.0f : x[j] * inv;
+		float scaled = x[j] * inv;
+		scaled = scaled < -127.0f ? -127.0f : scaled > 127.0f ? 127.0f : scaled;
 		int v = (int)round_even(scaled);
 		q[j] = (int8_t)v;
 		sum[j / 16] += v;
+	}
+}
+
+static bool quantize_group(const float *x, int8_t *q, float *scale, int32_t sum[2])
+{
+	float amax, inv;
+	if (!largest_value(x, PITH_ACT_GROUP, &amax))
+		return false;
+	scale_of_group(amax, scale, &inv);
+	round_columns(x, inv, q, sum);
+	return true;
+}
+
+bool pith_quantize_row_reference(const float *x, size_t n, float static_scale, int8_t *q,
+                                 float *scale, int32_t *sum)
+{
+	float amax, inv, as;
+	if (!largest_value(x, n, &amax))
+		return false;
+	scale_of_group(amax, &as, &inv);
+	if (static_scale != 0.0f) {
+		// spec numerics.4: "int8_static: as = activation_scale, inv = fl(1 / as)"
+		as = static_scale;
+		inv = 1.0f / as;
+	}
+	for (size_t b = 0; b < (n + PITH_ACT_GROUP - 1) / PITH_ACT_GROUP; b++) {
+		round_columns(x + b * PITH_ACT_GROUP, inv, q + b * PITH_ACT_GROUP, sum + 2 * b);
+		scale[b] = as;
 	}
 	return true;
 }

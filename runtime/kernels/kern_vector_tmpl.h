@@ -12,6 +12,23 @@
 
 #define QUANTIZE_VECTORS (PITH_ACT_GROUP / LANE_WIDTH)
 
+/* 32 columns; clamp: to -127 .. 127, where |x * inv| may be larger. */
+LANE_INLINE void round_columns(const vf v[QUANTIZE_VECTORS], vf inv, bool clamp, int8_t *q,
+                               int32_t sum[2])
+{
+	vi half[2] = {vi_zero(), vi_zero()};
+	for (unsigned i = 0; i < QUANTIZE_VECTORS; i++) {
+		vf scaled = vf_mul(v[i], inv);
+		if (clamp)
+			scaled = vf_min(vf_max(scaled, vf_set1(-127.0f)), vf_set1(127.0f));
+		vi n = vi_from_f32(scaled); /* rounds as the mode says: to even */
+		vi_store_i8(q + i * LANE_WIDTH, n);
+		half[i / LANE_PARTS] = vi_add(half[i / LANE_PARTS], n);
+	}
+	sum[0] = vi_sum(half[0]);
+	sum[1] = vi_sum(half[1]);
+}
+
 LANE_INLINE bool quantize_group(const float *x, int8_t *q, float *scale, int32_t sum[2])
 {
 	vf v[QUANTIZE_VECTORS];
@@ -27,14 +44,34 @@ LANE_INLINE bool quantize_group(const float *x, int8_t *q, float *scale, int32_t
 	const bool nothing = amax < 0x1p-100f;
 	const vf inv = vf_set1(nothing ? 0.0f : 127.0f / amax);
 	*scale = nothing ? 0.0f : amax / 127.0f;
-	vi half[2] = {vi_zero(), vi_zero()};
-	for (unsigned i = 0; i < QUANTIZE_VECTORS; i++) {
-		vi n = vi_from_f32(vf_mul(v[i], inv)); /* rounds as the mode says: to even */
-		vi_store_i8(q + i * LANE_WIDTH, n);
-		half[i / LANE_PARTS] = vi_add(half[i / LANE_PARTS], n);
+	round_columns(v, inv, false, q, sum);
+	return true;
+}
+
+bool LANE_NAME(pith_quantize_row)(const float *x, size_t n, float static_scale, int8_t *q,
+                                  float *scale, int32_t *sum)
+{
+	const size_t blocks = (n + PITH_ACT_GROUP - 1) / PITH_ACT_GROUP;
+	vi largest = vi_zero();
+	for (size_t j = 0; j < blocks * PITH_ACT_GROUP; j += LANE_WIDTH)
+		largest = vi_max(largest, vi_magnitude(vf_load(x + j)));
+	const uint32_t top = (uint32_t)vi_largest(largest);
+	if (top >= 0x7f800000u)
+		return false;
+	const float amax = f32_of_bits(top);
+	const bool nothing = amax < 0x1p-100f;
+	float as = nothing ? 0.0f : amax / 127.0f, inv = nothing ? 0.0f : 127.0f / amax;
+	if (static_scale != 0.0f) {
+		as = static_scale;
+		inv = 1.0f / as;
 	}
-	sum[0] = vi_sum(half[0]);
-	sum[1] = vi_sum(half[1]);
+	for (size_t b = 0; b < blocks; b++) {
+		vf v[QUANTIZE_VECTORS];
+		for (unsigned i = 0; i < QUANTIZE_VECTORS; i++)
+			v[i] = vf_load(x + b * PITH_ACT_GROUP + i * LANE_WIDTH);
+		round_columns(v, vf_set1(inv), true, q + b * PITH_ACT_GROUP, sum + 2 * b);
+		scale[b] = as;
+	}
 	return true;
 }
 

@@ -29,6 +29,7 @@ struct pith_act {
 	const int32_t *sum;  /* [k, 2 * lds] sums of q over 16 columns */
 	const float *h;      /* [k, ldh] f32: V x' of the lowrank term that is applied; else unused */
 	size_t ldh;          /* its rank, a multiple of 16 at least */
+	bool one_scale;      /* of the row: runs of affine are not cut at 32 columns (numerics.md 4) */
 };
 
 /*
@@ -112,6 +113,12 @@ struct pith_kernels {
 	 * Returns false when a value is not finite (q and scale are then unspecified).
 	 */
 	bool (*quantize)(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum);
+	/*
+	 * The same with one scale, repeated in all of 'scale': static_scale, or 0: that of the row
+	 * (int8_static, int8_token).
+	 */
+	bool (*quantize_row)(const float *x, size_t n, float static_scale, int8_t *q, float *scale,
+	                     int32_t *sum);
 
 	/* numerics.md 6: y[j] = rmsnorm(x, w); x, y: [n]; w: [n] f32. */
 	void (*rmsnorm)(const float *x, const float *w, float eps, size_t n, float *y);

@@ -17,6 +17,7 @@ static const struct pith_kernels kernels_neon = {
 	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_neon,
 	.apply[PITH_KIND_LOWRANK] = pith_lowrank_apply_neon,
 	.quantize = pith_quantize_neon,
+	.quantize_row = pith_quantize_row_neon,
 	.rmsnorm = pith_rmsnorm_neon,
 	.silu_mul = pith_silu_mul_neon,
 	.add = pith_add_neon,

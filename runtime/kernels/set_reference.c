@@ -17,6 +17,7 @@ const struct pith_kernels pith_kernels_reference = {
 	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_reference,
 	.apply[PITH_KIND_LOWRANK] = pith_lowrank_apply_reference,
 	.quantize = pith_quantize_reference,
+	.quantize_row = pith_quantize_row_reference,
 	.rmsnorm = pith_rmsnorm_reference,
 	.silu_mul = pith_silu_mul_reference,
 	.add = pith_add_reference,

@@ -18,6 +18,8 @@ pith_apply_fn pith_columns_apply_avx2;
 pith_apply_fn pith_lowrank_apply_avx2;
 
 bool pith_quantize_avx2(const float *x, size_t n, int8_t *q, float *scale, int32_t *sum);
+bool pith_quantize_row_avx2(const float *x, size_t n, float static_scale, int8_t *q, float *scale,
+                             int32_t *sum);
 void pith_rmsnorm_avx2(const float *x, const float *w, float eps, size_t n, float *y);
 void pith_silu_mul_avx2(const float *g, const float *u, size_t n, float *h);
 void pith_add_avx2(float *x, const float *y, size_t n);

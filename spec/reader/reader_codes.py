@@ -89,7 +89,7 @@ class Codebook:
 		if not self.integer:
 			return numerics.apply_columns(self.values(rows), np.arange(self.n), x)
 		return numerics.apply_entries(self._entries_of(rows).astype(np.int64), self.scales[rows],
-		                              self.group_size, x)
+		                              self.group_size, x, self.rule)
 
 
 class Ternary:
@@ -125,4 +125,4 @@ class Ternary:
 		return self.scales[rows][:, None] * self.trits[rows, :self.n].astype(np.float32)
 
 	def apply(self, rows, x):
-		return numerics.apply_entries(self.trits[rows, :self.n], self.scales[rows][:, None], 0, x)
+		return numerics.apply_entries(self.trits[rows, :self.n], self.scales[rows][:, None], 0, x, self.rule)

@@ -23,7 +23,7 @@ RAW_BLOBS = ("NAME", "TEXT", "TOKN")
 BLOBS = RAW_BLOBS + ("cfg ", "tkj ", "tkc ", "gen ", "lic ", "card")
 ALWAYS = ("WGHT", "TERM", "PLAN", "NAME")
 # (offset, size) of the reserved bytes of an entry, and (offset, known bits) of its flags
-RESERVED = {"WGHT": (84, 36), "TERM": (112, 8), "XFRM": (56, 0), "PLAN": (40, 16), "ARCH": (56, 0),
+RESERVED = {"WGHT": (88, 32), "TERM": (112, 8), "XFRM": (56, 0), "PLAN": (40, 16), "ARCH": (56, 0),
             "BLCK": (40, 16), "CNRY": (136, 16), "LINE": (80, 40)}
 FLAGS = {"WGHT": (20, 1), "TERM": (12, 0), "XFRM": (12, 0), "ARCH": (36, 3), "BLCK": (0, 3)}
 
@@ -126,9 +126,23 @@ class Weight:
 		(self.name_nbytes, self.flags, self.rank, self.term_count) = struct.unpack_from("<4I", raw, 16)
 		self.dim = list(struct.unpack_from("<4Q", raw, 32))
 		(self.first_term, self.first_transform, self.transform_count, self.activation,
-		 self.source_dtype) = struct.unpack_from("<5I", raw, 64)
+		 self.source_dtype, self.activation_scale) = struct.unpack_from("<5If", raw, 64)
 		self.m = 1 if self.rank == 1 else self.dim[0]
 		self.n = self.dim[0] if self.rank == 1 else self.dim[1] * self.dim[2] * self.dim[3]
+
+
+def sum_of_terms(bound, transforms, x, rows):
+	"""numerics.md 2."""
+	for transform in transforms:
+		x = transform.forward(x)
+	y = None
+	for term in bound:
+		t = term.apply(rows, x)
+		y = t if y is None else y + t
+	for transform in transforms:
+		if transform.name == "shift":
+			y = y + transform.bias[rows]
+	return y
 
 
 class PithFile:
@@ -244,7 +258,7 @@ class PithFile:
 		need(w.transform_count == 0 or w.first_transform + w.transform_count <= self.count("XFRM"), rule,
 		     f"{w.name}: transforms", at)
 		need(w.source_dtype <= 7, "weight.1", f"{w.name}: source_dtype", at)
-		if w.activation not in (0, 1):
+		if w.activation > 3:
 			raise unsupported("weight.1", f"{w.name}: activation {w.activation}", at)
 		return w
 
@@ -283,8 +297,12 @@ class PithFile:
 		for t in range(weight.term_count):
 			raw, at = self.entry("TERM", weight.first_term + t)
 			bound.append(self._bind_part(weight, Part(raw, at, 24), terms.TERMS, terms.RESERVED_TERMS, 1, 8))
-		need(any(t.integer for t in bound) == (weight.activation == 1), "weight.2",
+			bound[-1].rule = (weight.activation, weight.activation_scale)
+		need(any(t.integer for t in bound) == (weight.activation != 0), "weight.2",
 		     f"{weight.name}: activation {weight.activation}", weight.at)
+		good_scale = (2.0 ** -100 <= weight.activation_scale <= 2.0 ** 100 if weight.activation == numerics.STATIC
+		              else u32(weight.raw, 84) == 0)
+		need(good_scale, "weight.7", f"{weight.name}: activation_scale", weight.at)
 		return bound, list(found.values())
 
 	def _bind_part(self, weight, part, kinds, reserved, fewest, most):
@@ -331,14 +349,7 @@ class PithFile:
 
 	def product(self, weight, x, rows):
 		"""y[rows] for x [n] f32, by numerics.md."""
-		bound, transforms = self.bind(weight)
-		for transform in transforms:
-			x = transform.forward(x)
-		y = None
-		for term in bound:
-			t = term.apply(rows, x)
-			y = t if y is None else y + t
-		return y
+		return sum_of_terms(*self.bind(weight), x, rows)
 
 	def canary(self, weight, seed):
 		"""(first, last): f32[16] each, 0 where there is no row."""

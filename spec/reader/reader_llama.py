@@ -10,6 +10,7 @@ import struct
 import numpy as np
 
 import reader_numerics as numerics
+from reader_container import sum_of_terms
 
 F32 = np.float32
 
@@ -24,13 +25,7 @@ class Linear:
 		self.rows = np.arange(weight.m)
 
 	def apply(self, x):
-		for transform in self.transforms:
-			x = transform.forward(x)
-		y = None
-		for term in self.terms:
-			t = term.apply(self.rows, x)
-			y = t if y is None else y + t
-		return y
+		return sum_of_terms(self.terms, self.transforms, x, self.rows)
 
 
 class Block:

@@ -63,8 +63,11 @@ def dot16(u, v):
 	return tree16(lanes)
 
 
-def quantize_activation(x):
-	"""Section 4: x [n] f32 -> (q [blocks * 32] int64, scale [blocks] f32)."""
+GROUP32, TOKEN, STATIC = 1, 2, 3  # weight.md, activation
+
+
+def quantize_activation(x, activation=GROUP32, activation_scale=0):
+	"""Section 4: x [n] f32 -> (q [blocks * 32] int64, scale [blocks] f32, the same for each 32 columns if there is one)."""
 	x = np.asarray(x, F32)
 	blocks = -(-x.size // 32)
 	padded = np.zeros(blocks * 32, F32)
@@ -72,7 +75,15 @@ def quantize_activation(x):
 	padded = padded.reshape(blocks, 32)
 	if not np.isfinite(padded).all():
 		raise ValueError("an activation is not finite")
+	if activation == STATIC:
+		scale = F32(activation_scale)
+		with np.errstate(over="ignore"):
+			scaled = padded * (F32(1) / scale)
+		q = np.rint(np.minimum(np.maximum(scaled, F32(-127)), F32(127))).astype(np.int64)
+		return q.reshape(-1), np.full(blocks, scale)
 	amax = np.abs(padded).max(axis=1)
+	if activation == TOKEN:
+		amax[:] = amax.max()
 	small = amax < F32(2.0 ** -100)
 	divisor = np.where(small, F32(1), amax)
 	inv = F32(127) / divisor
@@ -87,20 +98,29 @@ def apply_dense(rows, x):
 	return dot16(rows, x)
 
 
-def apply_affine(codes, scales, zeros, integer_zero, group_size, x):
+def runs(n, group_size, activation):
+	"""(first, end) of the runs of a row, by section 4."""
+	group_size = group_size or n
+	longest = 32 if activation == GROUP32 else 256
+	for group in range(0, n, group_size):
+		end = min(group + group_size, n)
+		for first in range(group, end, longest):
+			yield first, min(first + longest, end)
+
+
+def apply_affine(codes, scales, zeros, integer_zero, group_size, x, rule, run_rule=None):
 	"""
 	codes: [r, n] integers; scales, zeros: [r, groups] f32 (zeros integers when
-	integer_zero).  group_size 0: one group.
+	integer_zero).  group_size 0: one group.  rule: (activation, activation_scale); run_rule: the
+	activation whose runs are taken, if it is another.
 	"""
 	rows, n = codes.shape
-	q, activation_scale = quantize_activation(x)
+	q, activation_scale = quantize_activation(x, *rule)
 	q = q[:n]
-	group_size = group_size or n
-	run = min(32, group_size)
 	t = np.zeros(rows, F32)
-	for first in range(0, n, run):
-		part = slice(first, min(first + run, n))
-		group = first // group_size
+	for first, end in runs(n, group_size, run_rule or rule[0]):
+		part = slice(first, end)
+		group = first // (group_size or n)
 		u = (scales[:, group] * activation_scale[first // 32]).astype(F32)
 		c = codes[:, part].astype(np.int64)
 		if integer_zero:
@@ -113,9 +133,9 @@ def apply_affine(codes, scales, zeros, integer_zero, group_size, x):
 	return t
 
 
-def apply_entries(entries, scales, group_size, x):
+def apply_entries(entries, scales, group_size, x, rule):
 	"""ternary, codebook with i8 entries.  entries: [r, n] integers; scales: [r, groups] f32."""
-	return apply_affine(entries, scales, np.zeros(scales.shape, np.int64), True, group_size, x)
+	return apply_affine(entries, scales, np.zeros(scales.shape, np.int64), True, group_size, x, rule, GROUP32)
 
 
 def apply_sparse(entries, x):

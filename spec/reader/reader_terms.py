@@ -138,7 +138,7 @@ class Affine:
 	def apply(self, rows, x):
 		return numerics.apply_affine(self.codes[rows, :self.n], self._by_row(self.scales, rows),
 		                             self._by_row(self.zeros, rows), self.zero_mode in (0, 1),
-		                             self.group_size, x)
+		                             self.group_size, x, self.rule)
 
 
 class SparseLists:
@@ -291,7 +291,8 @@ class SparseMask:
 			                              for i in range(len(rows))], x)
 		# a code equal to the zero-point adds (z - z) q = 0, as an absent one does
 		codes = np.where(present, found, self._spread(self.zeros, rows))
-		return numerics.apply_affine(codes, self.scales[rows], self.zeros[rows], True, self.group_size, x)
+		return numerics.apply_affine(codes, self.scales[rows], self.zeros[rows], True, self.group_size, x,
+		                             self.rule, numerics.GROUP32)
 
 
 def sparse(param, m, n):
@@ -423,7 +424,29 @@ class Scale:
 		return stored * self.factor
 
 
+class Shift:
+	name, kind, used_params = "shift", 3, 0
+
+	def __init__(self, param, m, n):
+		self.m, self.n = m, n
+
+	def planes(self):
+		return [(ZEROS, LIST, F32, self.n), (VALUES, LIST, F32, self.m)]
+
+	def bind(self, planes):
+		self.zero, self.bias = numbers(planes[0], F32, self.n), numbers(planes[1], F32, self.m)
+
+	def check_values(self):
+		need(np.isfinite(self.zero).all() and np.isfinite(self.bias).all(), "shift.1", "a number is not finite")
+
+	def forward(self, x):
+		return np.asarray(x, np.float32) - self.zero
+
+	def undo(self, stored):
+		return stored
+
+
 TERMS = {c.kind: c for c in (Dense, Affine, Codebook, Ternary, sparse, Columns, Lowrank)}
-TRANSFORMS = {c.kind: c for c in (Permute, Scale)}
+TRANSFORMS = {c.kind: c for c in (Permute, Scale, Shift)}
 RESERVED_TERMS = {}
-RESERVED_TRANSFORMS = {3: "shift"}
+RESERVED_TRANSFORMS = {}

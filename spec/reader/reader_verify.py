@@ -221,6 +221,7 @@ def model_identity(file):
 		if not w.flags & 1:
 			continue
 		out.append(struct.pack("<QI4QI", w.name_hash, w.rank, *w.dim, w.activation))
+		out.append(w.raw[84:88] if w.activation == 3 else b"")
 		bound, transforms = file.bind(w)
 		for part in transforms + bound:
 			p = part.part
