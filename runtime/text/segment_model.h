@@ -10,8 +10,6 @@
 
 #include "mix.h"
 
-#define TEXT_MAX_STREAMS 256u
-
 /* A model made ready for coding; immutable, shareable. */
 struct text_coder {
 	const struct text_lm *lm; /* borrowed */
