@@ -28,12 +28,27 @@ static pith_status no_memory(struct pith_error *err)
 
 /* ---- compressing ---- */
 
+/* What a shifted weight adds to w x: bias - w shift, w being what was stored.  The bias is q's no more. */
+static void take_offset(const struct recipe_step *step, const float *w, const float *shift,
+                        struct quant_result *q, float **offset)
+{
+	for (size_t i = 0; i < step->m; i++) {
+		double sum = (double)q->bias[i];
+		for (size_t j = 0; j < step->n; j++)
+			sum -= (double)w[i * step->n + j] * (double)shift[j];
+		q->bias[i] = (float)sum;
+	}
+	*offset = q->bias;
+	q->bias = NULL;
+}
+
 /*
  * Run a step with a weight in memory (NULL: from the source), hand the result on, and put what was
- * stored into w.
+ * stored into w.  shift: [n] of its inputs, then *offset becomes [m]; or NULL.
  */
-static pith_status compress(struct calibration *c, const struct recipe_step *step, float *w,
-                            const struct calibration_inputs *inputs, struct pith_error *err)
+static pith_status compress_shifted(struct calibration *c, const struct recipe_step *step, float *w,
+                                    const struct calibration_inputs *inputs, const float *shift,
+                                    float **offset, struct pith_error *err)
 {
 	if (c->pass.run->begin)
 		c->pass.run->begin(c->pass.run->ctx, step);
@@ -41,6 +56,7 @@ static pith_status compress(struct calibration *c, const struct recipe_step *ste
 	struct quant_result q;
 	job.weights = w;
 	job.inputs = inputs;
+	job.shift = shift;
 	PITH_TRY(recipe_step_run(step, &job, &q, err));
 	pith_status status = c->pass.run->emit(c->pass.run->ctx, step, &q, err);
 	if (status == PITH_OK)
@@ -48,8 +64,16 @@ static pith_status compress(struct calibration *c, const struct recipe_step *ste
 		                                 step->m, step->n, &q, err);
 	if (status == PITH_OK && w)
 		status = quant_result_unpack(&q, step->m, step->n, w, err);
+	if (status == PITH_OK && shift)
+		take_offset(step, w, shift, &q, offset);
 	quant_result_free(&q);
 	return status;
+}
+
+static pith_status compress(struct calibration *c, const struct recipe_step *step, float *w,
+                            const struct calibration_inputs *inputs, struct pith_error *err)
+{
+	return compress_shifted(c, step, w, inputs, NULL, NULL, err);
 }
 
 static pith_status compress_site(struct calibration *c, enum fold_site site, struct pith_error *err)
@@ -61,7 +85,9 @@ static pith_status compress_site(struct calibration *c, enum fold_site site, str
 	PITH_TRY(pass_gather(&c->pass, &c->pass.x, site, &stats, err));
 	pith_status status = PITH_OK;
 	for (enum pass_role r = pass_sites[site].first; r <= pass_sites[site].last && status == PITH_OK; r++)
-		status = compress(c, c->pass.step[r], c->pass.w[r], calibration_stats_inputs(stats), err);
+		status = compress_shifted(c, c->pass.step[r], c->pass.w[r],
+		                          calibration_stats_inputs(stats), c->pass.shift[site],
+		                          &c->pass.offset[r], err);
 	calibration_stats_free(stats);
 	return status;
 }
@@ -81,11 +107,14 @@ static pith_status fold_site(struct calibration *c, enum fold_site site,
 {
 	size_t n = inputs->n;
 	uint32_t *row = malloc(n * sizeof(*row));
-	if (!row)
+	float *shift = c->pass.shift[site] = calloc(n, sizeof(*shift));
+	if (!row || !shift) {
+		free(row);
 		return no_memory(err);
+	}
 	producer_rows(c, site, n, row);
 	enum pass_role norm = pass_sites[site].norm, producer = pass_sites[site].producer;
-	struct fold_group g = {.site = site, .n = n, .producer_row = row, .inputs = inputs,
+	struct fold_group g = {.site = site, .n = n, .producer_row = row, .inputs = inputs, .shift = shift,
 	                       .threads = c->pass.threads};
 	if (norm != PASS_ROLE_COUNT)
 		g.norm = c->pass.w[norm];
@@ -105,6 +134,13 @@ static pith_status fold_site(struct calibration *c, enum fold_site site,
 	for (const struct scheme_link *link = scheme->link;
 	     link->method && link->method->role == QUANT_FOLD && status == PITH_OK; link++)
 		status = link->method->fold(link, &g, err);
+	bool shifted = false;
+	for (size_t j = 0; j < n; j++)
+		shifted = shifted || shift[j] != 0;
+	if (!shifted) {
+		free(shift);
+		c->pass.shift[site] = NULL;
+	}
 	free(row);
 	return status;
 }

@@ -131,32 +131,41 @@ static struct pass_batch batch_of(const struct calibration_pass *p,
 	                      samples * p->text.length};
 }
 
-static void product(const struct calibration_pass *p, const struct pass_batch *b, const float *x,
-                    enum pass_role role, float *y)
+/* x: [rows, n] += v: [n]; v may be NULL. */
+static void add_to_rows(float *x, const float *v, size_t rows, size_t n, float factor)
 {
-	calibration_linear(x, p->w[role], b->rows, p->step[role]->m, p->step[role]->n, false, y,
-	                   p->threads);
+	for (size_t i = 0; v && i < rows; i++)
+		for (size_t j = 0; j < n; j++)
+			x[i * n + j] += factor * v[j];
+}
+
+static void product(const struct calibration_pass *p, const struct pass_batch *b, const float *x,
+                    enum pass_role role, bool add, float *y)
+{
+	size_t m = p->step[role]->m;
+	calibration_linear(x, p->w[role], b->rows, m, p->step[role]->n, add, y, p->threads);
+	add_to_rows(y, p->offset[role], b->rows, m, 1);
 }
 
 /* The input of a site for one batch, with the block's weights as they are now. */
 static pith_status site_input(struct calibration_pass *p, const struct pass_batch *b,
-                              enum fold_site site, const float **input, struct pith_error *err)
+                              enum fold_site site, float **input, struct pith_error *err)
 {
 	bool attention = site == FOLD_ATTENTION_IN || site == FOLD_ATTENTION_OUT;
 	const float *norm = p->w[attention ? PASS_ATTENTION_NORM : PASS_FFN_NORM];
 	*input = p->normed;
 	calibration_norm(b->x, norm, p->shape.eps, b->rows, p->shape.hidden, p->normed, p->threads);
 	if (site == FOLD_ATTENTION_OUT) {
-		product(p, b, p->normed, PASS_Q, p->q);
-		product(p, b, p->normed, PASS_K, p->key);
-		product(p, b, p->normed, PASS_V, p->value);
+		product(p, b, p->normed, PASS_Q, false, p->q);
+		product(p, b, p->normed, PASS_K, false, p->key);
+		product(p, b, p->normed, PASS_V, false, p->value);
 		*input = p->context;
 		return calibration_attention(&p->shape, b->samples, p->text.length, p->q, p->key, p->value,
 		                             p->context, p->threads, err);
 	}
 	if (site == FOLD_FFN_OUT) {
-		product(p, b, p->normed, PASS_GATE, p->gate);
-		product(p, b, p->normed, PASS_UP, p->up);
+		product(p, b, p->normed, PASS_GATE, false, p->gate);
+		product(p, b, p->normed, PASS_UP, false, p->up);
 		calibration_gate(p->gate, p->up, b->rows * p->shape.ffn, p->threads);
 		*input = p->gate;
 	}
@@ -168,16 +177,18 @@ pith_status pass_gather(struct calibration_pass *p, const struct calibration_str
                           enum fold_site site, struct calibration_stats **out,
                           struct pith_error *err)
 {
-	PITH_TRY(calibration_stats_new(p->step[pass_sites[site].first]->n, p->tokens, out, err));
+	size_t n = p->step[pass_sites[site].first]->n;
+	PITH_TRY(calibration_stats_new(n, p->tokens, out, err));
 	for (size_t i = 0; i < batch_count(p); i++) {
 		struct pass_batch b = batch_of(p, stream, i);
-		const float *input;
+		float *input;
 		pith_status status = site_input(p, &b, site, &input, err);
 		if (status != PITH_OK) {
 			calibration_stats_free(*out);
 			*out = NULL;
 			return status;
 		}
+		add_to_rows(input, p->shift[site], b.rows, n, -1);
 		calibration_stats_add(*out, input, b.rows, p->threads);
 	}
 	calibration_stats_finish(*out);
@@ -191,10 +202,9 @@ pith_status pass_advance(struct calibration_pass *p, const struct calibration_st
 	enum pass_role role = pass_sites[site].first;
 	for (size_t i = 0; i < batch_count(p); i++) {
 		struct pass_batch b = batch_of(p, stream, i);
-		const float *input;
+		float *input;
 		PITH_TRY(site_input(p, &b, site, &input, err));
-		calibration_linear(input, p->w[role], b.rows, p->step[role]->m, p->step[role]->n, true, b.x,
-		                   p->threads);
+		product(p, &b, input, role, true, b.x);
 	}
 	return PITH_OK;
 }
@@ -205,7 +215,12 @@ void pass_free_block(struct calibration_pass *p)
 {
 	for (size_t r = 0; r < PASS_ROLE_COUNT; r++) {
 		free(p->w[r]);
-		p->w[r] = NULL;
+		free(p->offset[r]);
+		p->w[r] = p->offset[r] = NULL;
+	}
+	for (size_t site = 0; site < PASS_SITE_COUNT; site++) {
+		free(p->shift[site]);
+		p->shift[site] = NULL;
 	}
 }
 

@@ -45,6 +45,8 @@ struct calibration_pass {
 	/* weights of the block at hand, [m, n] f32, and their steps */
 	float *w[PASS_ROLE_COUNT];
 	const struct recipe_step *step[PASS_ROLE_COUNT];
+	float *shift[PASS_SITE_COUNT];  /* [n] taken away from a site's input, or NULL */
+	float *offset[PASS_ROLE_COUNT]; /* [m] added to the outputs of what was stored so, or NULL */
 	/* one batch of everything inside a block */
 	float *normed, *q, *key, *value, *context, *gate, *up;
 };
@@ -61,7 +63,7 @@ struct quant_job pass_job(const struct calibration_pass *p, const struct recipe_
 pith_status pass_load_block(struct calibration_pass *p, size_t block, struct pith_error *err);
 void pass_free_block(struct calibration_pass *p);
 
-/* Statistics of a site's input over the whole stream, weights as they are now; free *out. */
+/* Statistics of a site's input, shifted, over the whole stream, weights as they are now; free *out. */
 pith_status pass_gather(struct calibration_pass *p, const struct calibration_stream *stream,
                         enum fold_site site, struct calibration_stats **out,
                         struct pith_error *err);

@@ -47,6 +47,7 @@ struct fold_search {
 	float *w;        /* [widest, n] */
 	float *y, *gate; /* [samples, widest] */
 	float *exact[FOLD_MAX_LINEARS]; /* [samples, m] */
+	float *bias[FOLD_MAX_LINEARS];  /* [m] of the shift */
 	size_t linear;   /* at hand */
 	bool with_activations, failed;
 };
@@ -62,9 +63,23 @@ static void multiply(const struct fold_search *f, const float *x, const float *w
 	calibration_linear(x, w, f->g->inputs->sample_count, m, f->g->n, false, y, f->g->threads);
 }
 
+/* What the shift takes away from the outputs. */
+static void make_bias(struct fold_search *f, size_t i)
+{
+	const struct fold_group *g = f->g;
+	for (size_t r = 0; r < g->linear[i].m; r++) {
+		double sum = 0;
+		for (size_t c = 0; c < g->n; c++)
+			sum += (double)g->linear[i].w[r * g->n + c] * (double)g->shift[c];
+		f->bias[i][r] = (float)sum;
+	}
+}
+
 static void make_exact(struct fold_search *f)
 {
 	const struct fold_group *g = f->g;
+	for (size_t i = 0; i < g->linear_count; i++)
+		make_bias(f, i);
 	for (size_t i = 0; i < g->linear_count; i++)
 		multiply(f, g->inputs->sample, g->linear[i].w, g->linear[i].m, f->exact[i]);
 	if (is_gated(f)) {
@@ -90,7 +105,8 @@ pith_status fold_search_new(const struct fold_group *g, const struct quant_grid_
 			f->target[i].rule.search = GRID_MINMAX;
 		f->widest = g->linear[i].m > f->widest ? g->linear[i].m : f->widest;
 		f->exact[i] = malloc(samples * g->linear[i].m * sizeof(float) + 1);
-		f->failed = f->failed || !f->exact[i];
+		f->bias[i] = malloc(g->linear[i].m * sizeof(float));
+		f->failed = f->failed || !f->exact[i] || !f->bias[i];
 	}
 	f->output = is_gated(f) ? 1 : 0;
 	f->x = malloc(samples * g->n * sizeof(*f->x) + 1);
@@ -110,8 +126,10 @@ void fold_search_free(struct fold_search *f)
 {
 	if (!f)
 		return;
-	for (size_t i = 0; i < FOLD_MAX_LINEARS; i++)
+	for (size_t i = 0; i < FOLD_MAX_LINEARS; i++) {
 		free(f->exact[i]);
+		free(f->bias[i]);
+	}
 	free(f->x);
 	free(f->w);
 	free(f->y);
@@ -136,12 +154,18 @@ static float largest(const float *x, size_t count)
 	return most;
 }
 
+float fold_reach(const struct fold_group *g, size_t c)
+{
+	float above = g->inputs->max[c] - g->shift[c], below = g->shift[c] - g->inputs->min[c];
+	return above > below ? above : below;
+}
+
 /* Largest input of any column over the whole text. */
 static float largest_input(const struct fold_search *f)
 {
 	float most = 0;
 	for (size_t c = 0; c < f->g->n; c++) {
-		float v = f->g->inputs->absmax[c] / f->s[c];
+		float v = fold_reach(f->g, c) / f->s[c];
 		most = v > most ? v : most;
 	}
 	return most;
@@ -155,7 +179,7 @@ static void make_inputs(struct fold_search *f)
 	for (size_t i = 0; i < f->g->inputs->sample_count; i++) {
 		float *x = f->x + i * n;
 		for (size_t j = 0; j < n; j++)
-			x[j] = f->g->inputs->sample[i * n + j] / f->s[j];
+			x[j] = (f->g->inputs->sample[i * n + j] - f->g->shift[j]) / f->s[j];
 		if (rule == PITH_ACTIVATION_INT8_STATIC)
 			round_inputs(x, n, all);
 		if (rule == PITH_ACTIVATION_INT8_TOKEN)
@@ -236,7 +260,10 @@ pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss
 	for (f->linear = 0; f->linear < g->linear_count; f->linear++) {
 		size_t m = g->linear[f->linear].m;
 		PITH_TRY(make_weights(f, err));
-		multiply(f, f->x, f->w, m, f->linear < f->output ? f->gate : f->y);
+		float *y = f->linear < f->output ? f->gate : f->y;
+		multiply(f, f->x, f->w, m, y);
+		for (size_t i = 0; i < samples * m; i++)
+			y[i] += f->bias[f->linear][i % m];
 		if (f->linear < f->output)
 			continue;
 		if (f->output > 0)

@@ -25,7 +25,7 @@ struct fold_target fold_target_of(const struct scheme *s, const struct quant_gri
 struct fold_search;
 
 /*
- * For a group with samples.  with_activations: round inputs too, as the target does.
+ * For a group with samples; the inputs are the samples less g->shift.  with_activations: round inputs too, as the target does.
  * fast: fit grids to the ends of the range whatever the rule says; for wide codes it makes no
  * difference.  Free with fold_search_free(); the group must outlive it and not change.
  */
@@ -37,6 +37,9 @@ void fold_search_free(struct fold_search *f); /* accepts NULL */
 /* Mean squared error of the outputs with factors s: [n]. */
 pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss,
                              struct pith_error *err);
+
+/* Largest magnitude of column c's inputs, shifted, over the whole text. */
+float fold_reach(const struct fold_group *g, size_t c);
 
 /* PITH_E_MEMORY */
 pith_status fold_no_memory(const struct fold_group *g, struct pith_error *err);

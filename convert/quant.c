@@ -330,8 +330,11 @@ bool fold_apply(const struct fold_group *g, float *s)
 		return false;
 	if (!fold_share(g, s) || (!g->norm && !divide_producer(g, s)))
 		return false;
-	for (size_t c = 0; g->norm && c < g->n; c++)
-		g->norm[c] /= s[c];
+	for (size_t c = 0; c < g->n; c++) {
+		g->shift[c] /= s[c];
+		if (g->norm)
+			g->norm[c] /= s[c];
+	}
 	for (size_t i = 0; i < g->linear_count; i++)
 		for (size_t r = 0; r < g->linear[i].m; r++)
 			for (size_t c = 0; c < g->n; c++)

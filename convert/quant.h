@@ -202,12 +202,14 @@ struct fold_group {
 	} linear[FOLD_MAX_LINEARS];
 	size_t linear_count;
 	const struct calibration_inputs *inputs; /* before the fold; from the uncompressed model */
+	/* [n], zeros at first: taken away from the folded input before it is quantized */
+	float *shift;
 	unsigned threads;
 };
 
 /*
  * Apply factors s: [n] (all positive and finite) to the group as above: columns times s, norm or
- * producer divided by it.  For a producer s is first made equal among columns that share a row (their
+ * producer divided by it, and the shift too.  For a producer s is first made equal among columns that share a row (their
  * geometric mean), and s holds what was applied.  false: nothing to fold into; the group is unchanged.
  */
 bool fold_apply(const struct fold_group *g, float *s);

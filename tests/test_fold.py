@@ -216,6 +216,42 @@ class Folds(unittest.TestCase):
 			moved += chosen > 0
 		self.assertGreater(moved, 4)
 
+	def test_shift(self):
+		"""Every column is centred, and the bias gives back what the weight loses by it."""
+		path = self.convert("os+:steps=3,shift=1+f32")
+		file, new = PithFile(path.read_bytes()), self.weights(path)
+		for block, site in self.blocks("attention", "ffn", "gated"):
+			x, s = self.model.seen[str(block), site], self.factors(new, block, site)
+			z = (x.max(axis=0) + x.min(axis=0)) / 2
+			for name in (f"model.layers.{block}.{name}.weight" for name in SITES[site]):
+				shift, = file.bind(file.find(name))[1]
+				bias = new[name] @ shift.zero.astype(np.float64)
+				self.assertEqual(shift.name, "shift")
+				self.assertLess(np.abs(shift.zero * s - z).max(), 1e-4 * np.abs(z).max())
+				self.assertLess(np.abs(shift.bias - bias).max(), 1e-5 * np.abs(bias).max())
+		self.assertEqual(file.bind(file.find("model.layers.0.self_attn.o_proj.weight"))[1], [])
+		# float weights: what comes out is the model, in the engine too
+		run(BUILD / "pith", "convert", MODEL, "-o", self.at / "exact.pith", "-s", "f32", "--force")
+		done = run(BUILD / "pith", "eval", path, "--text", self.text, "--against", self.at / "exact.pith", "--json")
+		self.assertLess(json.loads(done.stdout)["kl"], 1e-6, done.stderr)
+
+	def test_activations(self):
+		"""act=: the rule of every matrix, and a static scale that the largest input of the text just fits."""
+		largest = {s: np.abs(self.model.seen["0", s]).max() for s in SITES}
+		for name, rule in (("8", 1), ("token", 2), ("static", 3)):
+			path = self.convert(f"rtn:bits=8,group=row,act={name}")
+			file = PithFile(path.read_bytes())
+			for site in SITES if rule == 3 else ():
+				weight = file.find(f"model.layers.0.{SITES[site][0]}.weight")
+				# stages before it are quantized, so only near
+				self.assertAlmostEqual(weight.activation_scale * 127 / largest[site], 1, delta=0.02)
+			rules = {w.activation for w in file.weights() if w.rank == 2}
+			self.assertEqual(rules, {rule})
+			self.assertEqual(run(BUILD / "pith", "verify", path).returncode, 0)
+		done = run(BUILD / "pith", "convert", MODEL, "-o", self.at / "bad.pith", "-s", "rtn:act=static")
+		self.assertEqual(done.returncode, 2)
+		self.assertIn("--calib", done.stderr)
+
 	def test_awq_clamps(self):
 		new = self.weights(self.convert("awq:scale=none+rtn:bits=3,group=32,search=0"))
 		for name, site, clamped in (("self_attn.v_proj", "attention", True), ("mlp.up_proj", "ffn", True),
