@@ -61,4 +61,6 @@ void cli_signals_install(void)
 		sigaction(caught[i], &action, NULL);
 	/* A closed pipe is a write error with a message and exit code 1. */
 	signal(SIGPIPE, SIG_IGN);
+	/* So is the limit of a file's size. */
+	signal(SIGXFSZ, SIG_IGN);
 }

@@ -75,10 +75,14 @@ static const struct scheme *choose_scheme(struct recipe *r, const struct import_
 	for (size_t i = 0; i < r->rule_count; i++) {
 		if (regexec(&r->rule[i].pattern, t->name, 0, NULL, 0) != 0)
 			continue;
-		r->rule[i].used = true;
 		/* spec llama.1: "norms are a single dense term" */
-		if (t->rank != 1 || !scheme_quantizes(&r->rule[i].scheme))
-			chosen = &r->rule[i].scheme;
+		if (t->rank == 1 && scheme_quantizes(&r->rule[i].scheme)) {
+			if (!r->rule[i].vector)
+				r->rule[i].vector = t->name;
+			continue;
+		}
+		r->rule[i].used = true;
+		chosen = &r->rule[i].scheme;
 	}
 	return chosen;
 }
@@ -154,11 +158,17 @@ pith_status recipe_make(const struct convert_options *options, const struct impo
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for the recipe");
 	for (size_t i = 0; i < plan->tensor_count; i++)
 		PITH_TRY(make_step(out, &plan->tensor[i], src, result, err));
-	for (size_t i = 0; i < out->rule_count; i++)
+	for (size_t i = 0; i < out->rule_count; i++) {
+		if (!out->rule[i].used && out->rule[i].vector)
+			return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "llama.1",
+			                 "rule \"%.100s\" matches no matrix, only vectors such as %s, which "
+			                 "are stored dense (rule llama.1)",
+			                 out->rule[i].text, out->rule[i].vector);
 		if (!out->rule[i].used)
 			return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
 			                 "rule \"%.100s\" matches no tensor; names are like %s",
 			                 out->rule[i].text, plan->tensor[plan->tensor_count / 2].name);
+	}
 	return PITH_OK;
 }
 

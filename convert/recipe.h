@@ -16,6 +16,7 @@ struct recipe_rule {
 	struct scheme scheme;
 	const char *text; /* as given */
 	bool used;
+	const char *vector; /* that matches but cannot be stored by the scheme, or NULL */
 };
 
 struct recipe_step { /* one weight to write */

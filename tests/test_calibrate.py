@@ -7,6 +7,8 @@
 import json
 import os
 import pathlib
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -86,31 +88,104 @@ class Calibrate(unittest.TestCase):
 		self.assertEqual(identity[0], identity[1])
 		self.assertEqual(len(a), len(b))
 
-	def test_killed_and_resumed(self):
-		scheme = ("-s", "gptq:bits=3,group=64", "-t", "1")
-		self.convert("whole.pith", *scheme)
-		self.assertEqual(list(self.at.glob("*.resume*")), [])
-		killed = 0
-		journal = self.at / "part.pith.resume"
-		for kill in range(3):
-			run = subprocess.Popen(self.command("part.pith", *scheme, "--resume"),
-			                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-			before = journal.stat().st_size if journal.exists() else 0
-			until = time.monotonic() + 20
-			# after some new weights, in the middle of whatever comes then
-			while run.poll() is None and time.monotonic() < until:
-				if journal.exists() and journal.stat().st_size > before + 30000 * (kill + 1):
-					break
-				time.sleep(0.002)
-			if run.poll() is None:
-				run.send_signal(signal.SIGKILL)
-				killed += 1
-			run.wait()
-		self.assertGreater(killed, 1)
+	SCHEME = ("-s", "os+:steps=2,shift=1+gptq:bits=3,group=64", "-t", "1")
+
+	def kill_after(self, seconds):
+		"""Kill a resumed conversion of part.pith; false: it was done before."""
+		run = subprocess.Popen(self.command("part.pith", *self.SCHEME, "--resume"),
+		                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+		try:
+			run.wait(seconds)
+		except subprocess.TimeoutExpired:
+			run.send_signal(signal.SIGKILL)
+		return run.wait() == -signal.SIGKILL
+
+	def leave_half(self, stages):
+		"""Kill a conversion that has committed this many stages; the journal's path."""
+		journal, states = self.at / "part.pith.resume", self.at / f"part.pith.resume-{stages % 2}"
+		run = subprocess.Popen(self.command("part.pith", *self.SCHEME), stdout=subprocess.DEVNULL,
+		                       stderr=subprocess.DEVNULL)
+		size = 0
+		while run.poll() is None and size == 0:
+			time.sleep(0.002)
+			if states.exists() and states.stat().st_size > 0:
+				size = journal.stat().st_size
+		while run.poll() is None and journal.stat().st_size == size:
+			time.sleep(0.002)
+		run.send_signal(signal.SIGKILL)
+		run.wait()
 		self.assertFalse((self.at / "part.pith").exists())
-		self.convert("part.pith", *scheme, "--resume")
-		self.assertEqual((self.at / "part.pith").read_bytes(), (self.at / "whole.pith").read_bytes())
+		return journal
+
+	def test_killed_at_ten_moments(self):
+		start = time.monotonic()
+		self.convert("whole.pith", *self.SCHEME)
+		whole, duration = (self.at / "whole.pith").read_bytes(), time.monotonic() - start
 		self.assertEqual(list(self.at.glob("*.resume*")), [])
+		moments, killed, part = random.Random(7), 0, self.at / "part.pith"
+		while killed < 10:
+			killed += self.kill_after(duration * moments.uniform(0.02, 0.5))
+			if part.exists(): # the rest took less than that: from the start again
+				self.assertEqual(part.read_bytes(), whole)
+				part.unlink()
+		self.convert("part.pith", *self.SCHEME, "--resume")
+		self.assertEqual(part.read_bytes(), whole)
+		self.assertEqual(list(self.at.glob("*.resume*")), [])
+
+	def test_damaged_journal(self):
+		self.convert("whole.pith", *self.SCHEME)
+		whole, part = (self.at / "whole.pith").read_bytes(), self.at / "part.pith"
+		journal = self.leave_half(2)
+		kept = {p: p.read_bytes() for p in self.at.glob("part.pith.resume*")}
+		raw = kept[journal]
+		outcomes = set()
+		for name, damaged in (("cut", raw[:-1]), ("cut more", raw[:len(raw) // 2]), ("head", raw[:20]),
+		                      ("record", raw[:60] + bytes([raw[60] ^ 1]) + raw[61:]),
+		                      ("behind", raw + b"not a record")):
+			for p, content in kept.items():
+				p.write_bytes(content)
+			journal.write_bytes(damaged)
+			run = subprocess.run(self.command("part.pith", *self.SCHEME, "--resume"), capture_output=True, text=True)
+			outcomes.add(run.returncode)
+			if run.returncode == 0: # never other bytes
+				self.assertEqual(part.read_bytes(), whole, name)
+				part.unlink()
+			else:
+				self.assertEqual(run.returncode, 3, (name, run.stderr))
+				self.assertRegex(run.stderr, "part.pith.resume.* is damaged: remove it", name)
+				self.assertFalse(part.exists())
+		self.assertIn(0, outcomes)
+		for p, content in kept.items():
+			p.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if p != journal else content)
+		run = self.convert("part.pith", *self.SCHEME, "--resume", code=3)
+		self.assertIn("is damaged: remove it or leave --resume out", run.stderr)
+		self.convert("part.pith", *self.SCHEME)
+		self.assertEqual(part.read_bytes(), whole)
+
+	def limited(self, out, nbytes, *options):
+		"""Convert where no file may be longer than this, which is what a full disk is like."""
+		limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, resource.RLIM_INFINITY))
+		return subprocess.run(self.command(out, *options), capture_output=True, text=True, preexec_fn=limit)
+
+	def test_disk_full(self):
+		(self.at / "old.pith").write_bytes(b"old")
+		for options in (("-s", "bf16", "-f"), ("-s", "gptq:bits=3", "-f"), ("-s", "gptq:bits=3", "-f", "--memory", "1K")):
+			for out in ("new.pith", "old.pith"):
+				for nbytes in (0, 4096, 200000, 330000):
+					run = self.limited(out, nbytes, *options)
+					self.assertEqual(run.returncode, 1, (options, nbytes, run.stderr))
+					self.assertIn("File too large", run.stderr)
+			self.assertEqual((self.at / "old.pith").read_bytes(), b"old")
+			left = {p.name for p in self.at.iterdir()} - {"text.txt", "old.pith"}
+			self.assertEqual({name for name in left if ".resume" not in name}, set(), options)
+		# the journal of what was done is still good
+		self.convert("new.pith", "-s", "gptq:bits=3", "--resume")
+
+	def test_vectors_and_methods(self):
+		run = self.convert("a.pith", "-r", "layernorm=gptq:bits=4", code=2)
+		self.assertIn("only vectors such as model.layers.0.", run.stderr)
+		self.assertIn("llama.1", run.stderr)
+		self.convert("a.pith", "-r", "layers.0=gptq:bits=4")
 
 	def test_resume_of_another_recipe(self):
 		journal = self.at / "a.pith.resume"
