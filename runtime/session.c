@@ -7,10 +7,16 @@
  */
 #include "model.h"
 
+#include "map_pages.h"
+
 #include <stdlib.h>
+
+/* Up to here keys of a head are some tens of KiB. */
+#define LARGE_PAGE_POSITIONS 1024u
 
 struct pith_session {
 	void *memory; /* of the arena */
+	size_t memory_nbytes;
 	const struct pith_model *model;
 	size_t sequence_count, context_length, batch_count, logit_cap;
 	size_t *length;  /* [sequence_count] positions held */
@@ -131,6 +137,12 @@ size_t pith_session_nbytes(const struct pith_model *model,
 	return arena.overflow ? 0 : arena.used + PITH_ARENA_ALIGN;
 }
 
+/* Is the cache of a sequence in use all over after few positions?  Then large pages cost no memory. */
+static bool has_short_heads(const struct pith_model *model, const struct pith_session_options *options)
+{
+	return shape_session(model, options).context_length <= LARGE_PAGE_POSITIONS;
+}
+
 pith_status pith_session_new(const struct pith_model *model,
                              const struct pith_session_options *options,
                              struct pith_session **out, struct pith_error *err)
@@ -141,11 +153,10 @@ pith_status pith_session_new(const struct pith_model *model,
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
 		                 "a session of %zu sequences, %zu positions, %zu rows cannot be",
 		                 options->sequence_count, options->context_length, options->batch_count);
-	/* zero pages: what is never used is never touched */
-	void *memory = calloc(1, nbytes);
+	void *memory = pith_pages_new(nbytes, has_short_heads(model, options));
 	struct pith_session *s = calloc(1, sizeof(*s));
 	if (memory == NULL || s == NULL) {
-		free(memory);
+		pith_pages_free(memory, nbytes);
 		free(s);
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
 		                 "no memory for a session of %zu bytes", nbytes);
@@ -153,6 +164,7 @@ pith_status pith_session_new(const struct pith_model *model,
 	struct pith_arena arena = {.base = pith_arena_align(memory)};
 	*s = shape_session(model, options);
 	s->memory = memory;
+	s->memory_nbytes = nbytes;
 	layout_session(s, &arena);
 	s->step.run.kernels = model->kernels;
 	s->step.run.executor = options->executor;
@@ -166,7 +178,7 @@ void pith_session_free(struct pith_session *session)
 {
 	if (session == NULL)
 		return;
-	free(session->memory);
+	pith_pages_free(session->memory, session->memory_nbytes);
 	free(session);
 }
 

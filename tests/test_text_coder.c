@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "avx2_loops.h"
 #include "frequencies.h"
 #include "vocab_tree.h"
 
@@ -125,6 +126,13 @@ static void frequencies_are_probabilities(void **state)
 		double p = exp((double)logits[i]) / total;
 		double q = (double)(sums[i + 1] - sums[i]) / (double)sums[COUNT];
 		assert_true(fabs(q / p - 1) < 3e-4 || fabs(q - p) < 4e-9);
+	}
+	bool is_wide;
+	static uint32_t again[COUNT + 1];
+	assert_int_equal(text_allows_avx2(&is_wide, NULL), PITH_OK);
+	if (is_wide && text_frequencies_avx2() != NULL) {
+		assert_true(text_frequencies_avx2()(logits, COUNT, order, scratch, again));
+		assert_memory_equal(sums, again, sizeof(sums));
 	}
 	logits[7] = (float)INFINITY;
 	assert_false(text_frequencies(logits, COUNT, order, scratch, sums));

@@ -5,7 +5,7 @@
  */
 #include "mix_state.h"
 
-#include "kernels.h"
+#include "avx2_loops.h"
 
 #include <stdlib.h>
 
@@ -51,8 +51,8 @@ pith_status mix_plan_new(const struct text_lm *lm, const struct vocab_tree *tree
                          struct mix_plan **out, struct pith_error *err)
 {
 	*out = NULL;
-	const struct pith_kernels *kernels; /* honours the mask of instruction sets */
-	PITH_TRY(pith_kernels_select(NULL, &kernels, err));
+	bool is_wide;
+	PITH_TRY(text_allows_avx2(&is_wide, err));
 	struct mix_plan *plan = calloc(1, sizeof(*plan));
 	struct mix_node *nodes = calloc(tree->count, sizeof(*nodes));
 	if (plan == NULL || nodes == NULL) {
@@ -63,8 +63,7 @@ pith_status mix_plan_new(const struct text_lm *lm, const struct vocab_tree *tree
 	plan->lm = lm;
 	plan->tree = tree;
 	plan->nodes = nodes;
-	bool is_wide = strncmp(kernels->name, "avx", 3) == 0 && mix_loops_avx2() != NULL;
-	plan->loops = is_wide ? mix_loops_avx2() : &mix_loops_portable;
+	plan->loops = is_wide && mix_loops_avx2() != NULL ? mix_loops_avx2() : &mix_loops_portable;
 	make_tables(plan);
 	for (size_t x = 1; x < tree->count; x++) {
 		size_t a_nbytes, b_nbytes;

@@ -3,7 +3,6 @@
  */
 #include "segment_lane.h"
 
-#include "frequencies.h"
 #include "parallel.h"
 
 #include <stdlib.h>
@@ -95,7 +94,8 @@ static void sum_rows(void *arg, size_t begin, size_t end)
 	for (size_t k = begin; k < end; k++) {
 		const struct wanted *wanted = &lane->wanted[k];
 		uint32_t *sums = wanted->path == NULL ? lane->sums + wanted->stream * row : scratch + row;
-		lane->good[k] = text_frequencies(lane->logits + k * stride, tree->count, tree->order, scratch, sums);
+		lane->good[k] = lane->coder->frequencies(lane->logits + k * stride, tree->count, tree->order,
+		                                         scratch, sums);
 		if (lane->good[k] && wanted->path != NULL)
 			vocab_tree_path(tree, sums, wanted->id, wanted->path);
 	}

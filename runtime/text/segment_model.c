@@ -10,6 +10,7 @@
  */
 #include "segment_lane.h"
 
+#include "avx2_loops.h"
 #include "line_ends.h"
 #include "pipeline.h"
 #include "segment_head.h"
@@ -40,8 +41,11 @@ struct work {
 pith_status text_coder_new(const struct text_lm *lm, struct text_coder *coder,
                            struct pith_error *err)
 {
-	coder->lm = lm;
-	coder->mix = NULL;
+	bool is_wide;
+	*coder = (struct text_coder){.lm = lm, .frequencies = text_frequencies};
+	PITH_TRY(text_allows_avx2(&is_wide, err));
+	if (is_wide && text_frequencies_avx2() != NULL)
+		coder->frequencies = text_frequencies_avx2();
 	PITH_TRY(vocab_tree_new(lm, &coder->tree, err));
 	pith_status status = mix_plan_new(lm, &coder->tree, &coder->mix, err);
 	if (status != PITH_OK)

@@ -8,6 +8,7 @@
 #ifndef PITH_TEXT_SEGMENT_MODEL_H
 #define PITH_TEXT_SEGMENT_MODEL_H
 
+#include "frequencies.h"
 #include "mix.h"
 
 /* A model made ready for coding; immutable, shareable. */
@@ -15,6 +16,7 @@ struct text_coder {
 	const struct text_lm *lm; /* borrowed */
 	struct vocab_tree tree;
 	struct mix_plan *mix;
+	text_frequencies_fn *frequencies;
 };
 pith_status text_coder_new(const struct text_lm *lm, struct text_coder *coder,
                            struct pith_error *err);
