@@ -11,6 +11,9 @@ B ?= build
 # The one list of Debian packages that building, testing and the demo need.
 PACKAGES = gcc make pkg-config libzstd-dev libxxhash-dev libarchive-dev libjansson-dev \
 	libcmocka-dev libpcre2-dev libopenblas-dev liblapacke-dev python3 python3-numpy xz-utils zstd
+# Those that let 'make test' build for aarch64 and run it, for the NEON kernels: 'make cross-packages'.
+CROSS_PACKAGES = gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+	libzstd-dev:arm64 libxxhash-dev:arm64 libcmocka-dev:arm64
 
 # The embedded model: made from the checkpoint in the tree (models/README.md says how it was chosen).
 DEFAULT_SOURCE = models/books6m
@@ -103,18 +106,34 @@ $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
 $(TEST_PROGRAMS) $(BENCHES): %: %.o $(B)/libsupport.a $(STATIC)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(B)/libsupport.a $(STATIC) $(TEST_LIBS) $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
-.PHONY: programs test test-run test-all asan fuzz fuzz-run
+.PHONY: programs test test-run test-all equality cross cross-packages asan fuzz fuzz-run
 programs: all $(TEST_PROGRAMS)
 test: packages
 	+$(MAKE) $(PARALLEL) programs
+	+$(MAKE) cross
 	+$(MAKE) test-run
-test-run:
-	BUILD=$(B) PYTHON='$(PYTHON)' CC='$(CC)' sh tests/run.sh $(TEST_PROGRAMS) $(TEST_SCRIPTS)
-test-all: test asan fuzz
+test-run: $(B)/models/logits.stamp
+	BUILD=$(B) PYTHON='$(PYTHON)' CC='$(CC)' sh tests/run.sh $(TEST_PROGRAMS) $(CROSS_TESTS) $(TEST_SCRIPTS)
+$(B)/models/logits.stamp: $(B)/pith tests/logit_hashes.txt
+	sh tests/make_logit_models.sh $(B)/pith $(@D)
+	@touch $@
+test-all: cross-packages test equality asan fuzz
+equality:
+	+$(MAKE) $(PARALLEL) build-clang/tests/test_equality build-clang/models/logits.stamp B=build-clang CC=clang
+	BUILD=$(B) CLANG_BUILD=build-clang sh tests/run.sh tests/all_equality.sh
+# Tests that need no more than libpithrun, for aarch64; tests/run.sh counts them as skipped where they are not.
+CROSS_TESTS = $(addprefix $(B)/arm64/tests/,test_kernels test_equality)
+cross:
+	+@if { command -v qemu-aarch64 && echo 'int main(void) { return 0; }' | \
+		aarch64-linux-gnu-gcc -x c - -o /dev/null -lzstd -lxxhash -lcmocka; } >/dev/null 2>&1; then \
+	$(MAKE) $(PARALLEL) $(CROSS_TESTS) B=$(B)/arm64 CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
+		STATIC='$(B)/arm64/libpithrun.a $(B)/arm64/libpith.a' LIBS='$(PITH_LIBS) -pthread' TEST_LIBS=-lcmocka; fi
+cross-packages:
+	-@sh tests/packages.sh $(CROSS_PACKAGES)
 asan: packages
 	+$(MAKE) $(PARALLEL) programs B=build-asan $(ASAN)
 	+PITH_SANITIZED=1 $(MAKE) test-run B=build-asan $(ASAN)
-ASAN = CFLAGS='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+ASAN = CROSS_TESTS= CFLAGS='-O1 -g' SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 fuzz:
 	+$(MAKE) fuzz-run B=build-fuzz CC=clang CFLAGS='-O1 -g' \
 		SANITIZE='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
@@ -139,11 +158,12 @@ install: all
 packages:
 	@sh tests/packages.sh $(PACKAGES)
 clean:
-	rm -rf build build-asan build-fuzz
+	rm -rf build build-asan build-clang build-fuzz
 help:
 	@echo 'all       libraries and the pith command, in $(B)/'
 	@echo 'demo      install packages, build, then show the main jobs on real input'
-	@echo 'test      install packages, build, run the tests (test-all: asan and fuzz too)'
+	@echo 'test      install packages, build, run the tests; aarch64 too after cross-packages'
+	@echo 'test-all  cross-packages, test, equality of all kernels and compilers, asan, fuzz: an hour'
 	@echo 'asan      the tests with address and undefined-behaviour sanitizers'
 	@echo 'fuzz      every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'models    the embedded model, from $(DEFAULT_SOURCE)'

@@ -23,6 +23,9 @@ if ! command -v apt-get >/dev/null || ! command -v ${sudo:-env} >/dev/null; then
 fi
 echo "packages: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
+for package in $missing; do # of another architecture: name:architecture
+	case $package in *:*) $sudo dpkg --add-architecture "${package#*:}" ;; esac
+done
 # shellcheck disable=SC2086 # a list of words
 if ! { $sudo apt-get update -q && $sudo apt-get install -qy --no-install-recommends $missing; }; then
 	echo "packages: apt-get failed; please install:$missing" >&2

@@ -5,7 +5,8 @@
 # usage: tests/run.sh PROGRAM...     with BUILD, PYTHON, CC in the environment
 #
 # Every program gets an empty folder of its own in TMPDIR, and sees BUILD, PITH (the command) and
-# PYTHON.  Kernels and engine are tested again with instruction sets masked, newest first.
+# PYTHON.  Kernels and engine are tested again with instruction sets masked, newest first.  Programs in
+# a folder arm64 run under qemu-aarch64.
 #
 # SPDX-License-Identifier: Apache-2.0
 set -u
@@ -25,6 +26,7 @@ count() { # PATTERN LOG: sum of the first numbers in the lines that match
 run_one() { # MASK PROGRAM
 	mask=$1 program=$2
 	name=$(basename "$program")
+	case $program in */arm64/*) name="arm64 $name" ;; esac
 	[ -z "$mask" ] || name="$name [PITH_CPU=$mask]"
 	log=$BUILD/tests/log/$(echo "$name" | tr ' /=,[]' '_______').log
 	TMPDIR=$(mktemp -d) || exit 1 # outside the tree: short, and perhaps in memory
@@ -34,6 +36,14 @@ run_one() { # MASK PROGRAM
 	[ -z "$mask" ] || { PITH_CPU=$mask && export PITH_CPU; }
 	start=$(date +%s.%N)
 	case $program in
+	*/arm64/*)
+		if [ -x "$program" ]; then
+			PITH_EMULATED=1 qemu-aarch64 "$program"
+		else
+			echo "skip: not built, packages are missing: make cross-packages"
+			(exit 77)
+		fi
+		;;
 	*.sh) sh "$program" ;;
 	*.py) "$PYTHON" "$program" ;;
 	/*) "$program" ;;
@@ -66,7 +76,7 @@ run_one() { # MASK PROGRAM
 	{
 		printf '%-7s%-46s %4d passed %3d failed %3d skipped %6s s\n' "$word" "$name" "$passed" \
 			"$failed" "$skipped" "$seconds"
-		grep -E '^(\[  SKIPPED \] [^0-9]|skip: )|\.\.\. skipped' "$log" | sort -u | sed 's/^/       /'
+		grep -E '^(\[  SKIPPED \] [^0-9]|skip: |matrix: )|\.\.\. skipped' "$log" | sort -u | sed 's/^/       /'
 		if [ "$failed" -ne 0 ]; then
 			echo "       exit status $status; $log:"
 			grep -vE '^\[( RUN      |       OK )\]' "$log" | tail -n 60 | sed 's/^/       | /'
@@ -85,8 +95,9 @@ rm -rf "$BUILD/tests/log"
 mkdir -p "$BUILD/tests/log"
 for program in "$@"; do
 	printf '%s\0%s\0' '' "$program"
-	case $(basename "$program") in
-	test_kernel* | test_engine* | test_model* | test_linear* | test_text* | test_numerics*)
+	case $program in
+	*/arm64/*) ;;
+	*/test_kernel* | */test_engine* | */test_model* | */test_linear* | */test_text* | */test_numerics*)
 		[ -n "${PITH_SANITIZED-}" ] || printf '%s\0%s\0' -avx512 "$program"
 		printf '%s\0%s\0' -avx512,-avx2 "$program"
 		;;
