@@ -1,13 +1,19 @@
 /*
- * Speed of the kernels: per set and kind, bytes of codes read per second with one token (decode)
- * and operations per second with 32 (prefill), beside the machine's own limits measured in the same
- * run. One thread.  Usage: bench_kernels [seconds per measurement [only names that contain this]]
+ * Speed of the kernels: per set and kind, bytes of planes read per second with one token (decode) on one
+ * thread and on all, with the share of what the same threads read without computing, in turn with
+ * them; the same with planes that lie in the cache, which is what computing costs; and operations per
+ * second with 32 tokens (prefill).  Usage: bench_kernels [seconds per measurement [only names that
+ * contain this [only sets that contain this]]]
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "check_kernels.h"
 
+#include "parallel.h"
+#include "pithrun.h"
+
+#include <stdatomic.h>
 #include <time.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -20,16 +26,75 @@ static double now(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds of the fastest of several runs. */
-static double best_seconds(const struct pith_kernels *set, uint32_t kind,
-                           const struct pith_term *term, const struct pith_act *act, float *y,
-                           size_t ldy, double budget)
+#define ROUNDS 7u /* of reading and computing in turn; medians count */
+#define LINE_NBYTES 64u
+#define AHEAD_NBYTES 2048u
+
+/* ---- reading alone ---- */
+
+struct reading {
+	const uint8_t *p;
+	bool ahead; /* with prefetching: the faster of the two ways is the limit */
+	atomic_uint_least64_t sum; /* keeps the reads alive */
+};
+
+/* Chunks of 64 KiB, begin .. end - 1. */
+static void read_chunks(void *arg, size_t begin, size_t end)
+{
+	struct reading *r = arg;
+	uint64_t sum[8] = {0};
+	for (const uint8_t *p = r->p + (begin << 16); p < r->p + (end << 16); p += LINE_NBYTES) {
+		uint64_t word[8];
+		if (r->ahead)
+			__builtin_prefetch(p + AHEAD_NBYTES);
+		memcpy(word, p, sizeof(word));
+		for (size_t i = 0; i < 8; i++)
+			sum[i] += word[i];
+	}
+	for (size_t i = 1; i < 8; i++)
+		sum[0] += sum[i];
+	atomic_fetch_add_explicit(&r->sum, sum[0], memory_order_relaxed);
+}
+
+/* GB/s of reading 'nbytes' once. */
+static double read_once(const uint8_t *p, size_t nbytes, bool ahead,
+                        const struct pith_executor *executor)
+{
+	struct reading r = {.p = p, .ahead = ahead};
+	double begin = now();
+	pith_parallel(executor, nbytes >> 16, 1 << 16, read_chunks, &r);
+	return (double)nbytes / (now() - begin) * 1e-9;
+}
+
+/* ---- kernels ---- */
+
+struct product {
+	pith_apply_fn *apply;
+	const struct pith_term *term;
+	const struct pith_act *act;
+	float *y;
+	size_t ldy;
+};
+
+static void product_tiles(void *arg, size_t begin, size_t end)
+{
+	const struct product *p = arg;
+	p->apply(p->term, p->act, begin, end, false, p->y, p->ldy);
+}
+
+static double product_seconds(const struct product *p, const struct pith_executor *executor)
+{
+	double begin = now();
+	pith_parallel(executor, p->term->tiles, 1 << 16, product_tiles, (void *)p);
+	return now() - begin;
+}
+
+/* Seconds of the fastest of several runs on this thread. */
+static double best_seconds(const struct product *p, double budget)
 {
 	double best = 1e9, start = now();
 	for (size_t runs = 0; runs < 3 || now() - start < budget; runs++) {
-		double begin = now();
-		set->apply[kind](term, act, 0, term->tiles, false, y, ldy);
-		double taken = now() - begin;
+		double taken = product_seconds(p, NULL);
 		best = taken < best ? taken : best;
 		if (runs >= 1 && now() - start > 4 * budget)
 			break;
@@ -37,19 +102,33 @@ static double best_seconds(const struct pith_kernels *set, uint32_t kind,
 	return best;
 }
 
-/* GB/s of reading 'nbytes' once; memchr looks for what is not there as fast as memory gives. */
-static double read_bandwidth(const uint8_t *p, size_t nbytes, double budget)
+static int ascending(const void *a, const void *b)
 {
-	double best = 1e9, start = now();
-	size_t found = 0;
-	while (now() - start < budget) {
-		double begin = now();
-		found += memchr(p, 2, nbytes) != NULL;
-		double taken = now() - begin;
-		best = taken < best ? taken : best;
-	}
-	return found == 0 ? (double)nbytes / best * 1e-9 : 0;
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
 }
+
+static double median(double v[ROUNDS])
+{
+	qsort(v, ROUNDS, sizeof(*v), ascending);
+	return v[ROUNDS / 2];
+}
+
+/* GB/s of a product whose planes are 'nbytes', and its share of reading 'stream'. */
+static void measure_decode(const struct product *p, size_t nbytes, const uint8_t *stream,
+                           size_t stream_nbytes, const struct pith_executor *executor)
+{
+	double gb_s[ROUNDS], plain[ROUNDS], ahead[ROUNDS];
+	for (size_t r = 0; r < ROUNDS; r++) {
+		plain[r] = read_once(stream, stream_nbytes, false, executor);
+		gb_s[r] = (double)nbytes / product_seconds(p, executor) * 1e-9;
+		ahead[r] = read_once(stream, stream_nbytes, true, executor);
+	}
+	double reached = median(gb_s), a = median(plain), b = median(ahead);
+	printf(" %6.1f GB/s %3.0f %%", reached, 100 * reached / (a > b ? a : b));
+}
+
+/* ---- the machine's limits ---- */
 
 #if defined(__x86_64__)
 /* Gop/s of vpdpbusd alone: eight independent sums in registers. */
@@ -149,26 +228,50 @@ static const struct bench_row {
     {"lowrank 32", PITH_KIND_LOWRANK, 32, 0, 0},
 };
 
+/* Bytes of scales and zero-points of 'tg' groups. */
+static size_t affine_scale_nbytes(const struct pith_affine *a, size_t tg)
+{
+	if (a->scale_mode == 1)
+		return tg * (2 * a->scale_bits + 2 * a->zero_bits + 8);
+	return tg * PITH_TILE_ROWS * (a->zero_mode == 0 ? 2u : a->zero_mode == 1 ? 3u : 4u);
+}
+
+static size_t codebook_nbytes(const struct pith_term *term)
+{
+	const struct pith_codebook *c = &term->u.codebook;
+	const size_t table = c->per_row ? term->tiles * 16 << c->bits : (size_t)1 << c->bits;
+	const size_t scale = c->scale_mode == 0 ? 2 : c->scale_mode == 2 ? 1 : 0;
+	return term->tiles * c->blocks * 64 * c->bits + table * (c->real ? 4 : 1) +
+	       term->tiles * c->groups * 16 * scale;
+}
+
+static size_t sparse_nbytes(const struct pith_term *term)
+{
+	const struct pith_sparse *s = &term->u.sparse;
+	if (s->masks == NULL)
+		return s->value_count * 4 + term->tiles * s->blocks * 4;
+	const size_t masks = term->tiles * s->blocks * 64;
+	if (s->bits == 0)
+		return masks + s->value_count * 2;
+	return masks + s->value_count * s->bits / 8 +
+	       term->tiles * s->groups * PITH_TILE_ROWS * (s->zero_mode == 1 ? 3u : 2u);
+}
+
 /* Bytes that one pass reads. */
-static size_t term_nbytes(const struct pith_term *term, const struct bench_row *row)
+static size_t term_nbytes(const struct pith_term *term, uint32_t kind)
 {
 	const struct pith_affine *a = &term->u.affine;
-	if (row->kind == PITH_KIND_DENSE)
-		return term->m * term->n * term->u.dense.value_nbytes;
-	if (row->kind == PITH_KIND_CODEBOOK)
-		return term->tiles * term->u.codebook.blocks * 64 * row->bits;
-	if (row->kind == PITH_KIND_TERNARY)
-		return term->tiles * term->u.ternary.lines * 64;
-	if (row->kind == PITH_KIND_SPARSE && term->u.sparse.masks != NULL)
-		return term->tiles * term->u.sparse.blocks * 64 +
-		       term->u.sparse.value_count * (row->bits != 0 ? row->bits : 16) / 8;
-	if (row->kind == PITH_KIND_SPARSE)
-		return term->u.sparse.value_count * 4;
-	if (row->kind == PITH_KIND_LOWRANK)
-		return term->tiles * term->u.lowrank.rank * 32;
-	if (row->kind == PITH_KIND_COLUMNS)
-		return term->tiles * term->u.columns.column_count * 32;
-	return term->tiles * a->blocks * 64 * a->bits;
+	switch (kind) {
+	case PITH_KIND_DENSE: return term->m * term->n * term->u.dense.value_nbytes;
+	case PITH_KIND_CODEBOOK: return codebook_nbytes(term);
+	case PITH_KIND_TERNARY: return term->tiles * term->u.ternary.lines * 64;
+	case PITH_KIND_SPARSE: return sparse_nbytes(term);
+	case PITH_KIND_LOWRANK: return term->tiles * term->u.lowrank.rank * 32;
+	case PITH_KIND_COLUMNS: return term->tiles * term->u.columns.column_count * 32;
+	default:
+		return term->tiles * a->blocks * 64 * a->bits +
+		       affine_scale_nbytes(a, term->tiles * a->groups);
+	}
 }
 
 /* Bytes of a matrix row of n columns, about; entries of sparse and columns: 16 bits each. */
@@ -255,53 +358,80 @@ static void bench_attention(const struct pith_kernels *set, struct rng *rng, dou
 	arena_free(&arena);
 }
 
-int main(int argc, char **argv)
+/* Rows of a matrix of 4096 columns: several times the last-level cache; half of the second level's. */
+enum { N = 4096, TOKENS = 32, M_PREFILL = 1024 };
+static const size_t decode_nbytes = (size_t)96 << 20, cached_nbytes = (size_t)384 << 10;
+
+struct machine {
+	const struct pith_executor *all;
+	uint8_t *stream;
+	double budget;
+};
+
+static void bench_row(const struct machine *m, const struct pith_kernels *set,
+                      const struct bench_row *row)
 {
-	double budget = argc > 1 ? strtod(argv[1], NULL) : 0.2;
-	/* several times the last-level cache for decode; small for prefill, which lives in it */
-	const size_t n = 4096, decode_nbytes = (size_t)96 << 20, m_prefill = 1024, k = 32;
 	struct rng rng = {42};
 	struct arena arena = {0};
-	const size_t stream = (size_t)256 << 20;
-	uint8_t *memory = arena_alloc(&arena, stream);
-	memset(memory, 1, stream);
-	printf("read bandwidth, one core: %.1f GB/s\n", read_bandwidth(memory, stream, 4 * budget));
+	struct pith_term big, cached, small;
+	struct pith_act one, many;
+	const size_t ldy = pith_round_up(decode_nbytes / row_nbytes(row, N), PITH_TILE_ROWS);
+	make_term(&big, &arena, &rng, row, ldy, N);
+	make_term(&cached, &arena, &rng, row, pith_round_up(cached_nbytes / row_nbytes(row, N), 16), N);
+	make_term(&small, &arena, &rng, row, M_PREFILL, N);
+	make_act(&one, &arena, &rng, FILL_RANDOM, 1, N);
+	make_act(&many, &arena, &rng, FILL_RANDOM, TOKENS, N);
+	one.h = one.x; /* of a lowrank term: any numbers will do */
+	many.h = many.x;
+	one.ldh = many.ldh = one.ldx;
+	float *y = arena_alloc(&arena, TOKENS * ldy * sizeof(float));
+	const struct product decode = {set->apply[row->kind], &big, &one, y, ldy};
+	const struct product inner = {set->apply[row->kind], &cached, &one, y, ldy};
+	const struct product prefill = {set->apply[row->kind], &small, &many, y, ldy};
+	printf("%-7s %-30s", set->name, row->name);
+	measure_decode(&decode, term_nbytes(&big, row->kind), m->stream, decode_nbytes, NULL);
+	if (m->all->width > 1)
+		measure_decode(&decode, term_nbytes(&big, row->kind), m->stream, decode_nbytes, m->all);
+	printf(" %6.1f GB/s %6.1f Gop/s\n",
+	       (double)term_nbytes(&cached, row->kind) / best_seconds(&inner, m->budget / 8) * 1e-9,
+	       TOKENS * term_operations(&small, row) / best_seconds(&prefill, m->budget) * 1e-9);
+	fflush(stdout);
 	arena_free(&arena);
+}
+
+static void bench_set(const struct machine *m, const struct pith_kernels *set, const char *only)
+{
+	struct rng rng = {42};
+	for (size_t r = 0; r < PITH_ARRAY_LENGTH(rows); r++)
+		if (strstr(rows[r].name, only) != NULL)
+			bench_row(m, set, &rows[r]);
+	if (strstr("attention", only) == NULL)
+		return;
+	for (unsigned type = 0; type < PITH_KV_TYPE_COUNT; type++)
+		for (size_t d = 32; d <= 128; d *= 2)
+			for (size_t g = 1; g <= 8; g *= 2)
+				bench_attention(set, &rng, m->budget / 4, (enum pith_kv_type)type, g, d);
+}
+
+int main(int argc, char **argv)
+{
+	struct machine m = {.budget = argc > 1 ? strtod(argv[1], NULL) : 0.2};
+	struct arena arena = {0};
+	struct pith_team *team;
+	if (pith_team_new(0, &team, NULL) != PITH_OK)
+		return 1;
+	m.all = pith_team_executor(team);
+	m.stream = arena_alloc(&arena, decode_nbytes);
+	memset(m.stream, 1, decode_nbytes);
 	print_peaks();
+	printf("%-38s decode, 1 thread   decode, %zu threads    in cache   32 tokens\n", "", m.all->width);
 
 	const struct pith_kernels *sets[8];
 	size_t count = pith_kernels_available(sets);
-	for (size_t s = 0; s + 1 < count; s++) {
-		for (size_t r = 0; r < PITH_ARRAY_LENGTH(rows); r++) {
-			if (argc > 2 && strstr(rows[r].name, argv[2]) == NULL)
-				continue;
-			struct pith_term big, small;
-			struct pith_act one, many;
-			size_t m_decode = decode_nbytes / row_nbytes(&rows[r], n);
-			make_term(&big, &arena, &rng, &rows[r], m_decode, n);
-			make_term(&small, &arena, &rng, &rows[r], m_prefill, n);
-			make_act(&one, &arena, &rng, FILL_RANDOM, 1, n);
-			make_act(&many, &arena, &rng, FILL_RANDOM, k, n);
-			one.h = one.x; /* of a lowrank term: any numbers will do */
-			many.h = many.x;
-			one.ldh = many.ldh = one.ldx;
-			float *y = arena_alloc(&arena, k * m_decode * sizeof(float));
-			double decode =
-			    best_seconds(sets[s], rows[r].kind, &big, &one, y, m_decode, budget);
-			double prefill =
-			    best_seconds(sets[s], rows[r].kind, &small, &many, y, m_decode, budget);
-			printf("%-10s %-28s %8.1f GB/s %8.1f Gop/s\n", sets[s]->name, rows[r].name,
-			       (double)term_nbytes(&big, &rows[r]) / decode * 1e-9,
-			       (double)k * term_operations(&small, &rows[r]) / prefill * 1e-9);
-			fflush(stdout);
-			arena_free(&arena);
-		}
-		if (argc <= 2 || strstr("attention", argv[2]) != NULL)
-			for (unsigned type = 0; type < PITH_KV_TYPE_COUNT; type++)
-				for (size_t d = 32; d <= 128; d *= 2)
-					for (size_t g = 1; g <= 8; g *= 2)
-						bench_attention(sets[s], &rng, budget / 4,
-						                (enum pith_kv_type)type, g, d);
-	}
+	for (size_t s = 0; s + 1 < count; s++)
+		if (argc <= 3 || strstr(sets[s]->name, argv[3]) != NULL)
+			bench_set(&m, sets[s], argc > 2 ? argv[2] : "");
+	pith_team_free(team);
+	arena_free(&arena);
 	return 0;
 }

@@ -7,6 +7,9 @@
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "lanes_avx2.h"
+#include "lanes_slice16.h"
+
+#define slice16_dot slice16_decoded_dot
 
 #include "kern_affine_tmpl.h"
 #endif

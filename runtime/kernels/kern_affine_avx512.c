@@ -6,7 +6,7 @@
 #include "sets_avx512.h"
 
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
-#include "lanes_avx512.h"
+#include "lanes_nibbles_avx512.h"
 
 #include "kern_affine_tmpl.h"
 #endif

@@ -7,6 +7,9 @@
 
 #if defined(__ARM_NEON) && defined(__ARM_FEATURE_DOTPROD)
 #include "lanes_neon.h"
+#include "lanes_slice16.h"
+
+#define slice16_dot slice16_decoded_dot
 
 #include "kern_affine_tmpl.h"
 #endif

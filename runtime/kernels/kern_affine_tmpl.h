@@ -17,30 +17,42 @@ struct affine_scale {
 	vf s[LANE_PARTS], z[LANE_PARTS];
 };
 
-/* 'tg' = tile * groups + group. */
-LANE_INLINE void load_scale(const struct pith_affine *a, size_t tg, struct affine_scale *scale)
+/* fl( fl(code - zero) * scale ) of the codes in 'masks'; level: the scale and the zero. */
+LANE_INLINE vf load_coded(const uint8_t *masks, unsigned bits, const float level[2], size_t part)
 {
+	/* three bits are what SpQR has: straight-line code for them */
+	vf code = bits == 3 ? vf_from_masks(masks, 3, part) : vf_from_masks(masks, bits, part);
+	return vf_mul(vf_sub(code, vf_set1(level[1])), vf_set1(level[0]));
+}
+
+/* 'tg' = tile * groups + group; zero_mode: that of 'a', a constant where speed matters. */
+LANE_INLINE void load_scale_as(const struct pith_affine *a, unsigned bits, unsigned zero_mode,
+                               size_t tg, struct affine_scale *scale)
+{
+	float level[4];
+	if (zero_mode == 3)
+		widen_four_f16(a->second_level + 8 * tg, level);
+#pragma GCC unroll 4
 	for (size_t part = 0; part < LANE_PARTS; part++) {
 		size_t at = tg * PITH_TILE_ROWS + part * LANE_WIDTH;
-		if (a->scale_mode == 1) {
-			float level[4];
-			widen_four_f16(a->second_level + 8 * tg, level);
-			vf qs = vf_from_masks(a->scale_codes + 2 * tg * a->scale_bits,
-			                      a->scale_bits, part);
-			vf qz = vf_from_masks(a->zero_codes + 2 * tg * a->zero_bits, a->zero_bits,
-			                      part);
-			scale->s[part] = vf_mul(vf_sub(qs, vf_set1(level[1])), vf_set1(level[0]));
-			scale->z[part] = vf_mul(vf_sub(qz, vf_set1(level[3])), vf_set1(level[2]));
-			continue;
+		scale->s[part] =
+		    zero_mode == 3 ? load_coded(a->scale_codes + 2 * tg * a->scale_bits,
+		                                a->scale_bits, level, part) :
+		                     vf_from_f16(a->scales + 2 * at);
+		switch (zero_mode) {
+		case 0: scale->z[part] = vf_set1((float)(1u << (bits - 1))); break;
+		case 1: scale->z[part] = vf_from_u8(a->zeros + at); break;
+		case 2: scale->z[part] = vf_from_f16(a->zeros + 2 * at); break;
+		default:
+			scale->z[part] = load_coded(a->zero_codes + 2 * tg * a->zero_bits,
+			                            a->zero_bits, level + 2, part);
 		}
-		scale->s[part] = vf_from_f16(a->scales + 2 * at);
-		if (a->zero_mode == 0)
-			scale->z[part] = vf_set1((float)(1u << (a->bits - 1)));
-		else if (a->zero_mode == 1)
-			scale->z[part] = vf_from_u8(a->zeros + at);
-		else
-			scale->z[part] = vf_from_f16(a->zeros + 2 * at);
 	}
+}
+
+LANE_INLINE void load_scale(const struct pith_affine *a, size_t tg, struct affine_scale *scale)
+{
+	load_scale_as(a, a->bits, a->zero_mode, tg, scale);
 }
 
 /*
@@ -165,6 +177,7 @@ static token_tile_fn *const affine_tiles[8][2][2] = {
 };
 
 #include "kern_affine_run_tmpl.h"
+#include "kern_affine_token_tmpl.h"
 
 void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pith_act *act,
                                   size_t tile_begin, size_t tile_end, bool add, float *y,
@@ -172,7 +185,12 @@ void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pit
 {
 	const struct pith_affine *a = &term->u.affine;
 	const bool half = a->group_size < PITH_ACT_GROUP, real = a->zero_mode >= 2;
-	token_tile_fn *fn = act->one_scale && !half ? affine_long_tiles[a->bits - 1][real] :
-	                                              affine_tiles[a->bits - 1][real][half];
+	const bool long_runs = act->one_scale && !half;
+	if (act->k == 1 && !long_runs) {
+		affine_token_apply(term, act, tile_begin, tile_end, add, y);
+		return;
+	}
+	token_tile_fn *fn = long_runs ? affine_long_tiles[a->bits - 1][real] :
+	                                affine_tiles[a->bits - 1][real][half];
 	token_batches_apply(fn, term, act, tile_begin, tile_end, add, y, ldy);
 }

@@ -36,6 +36,9 @@ LANE_INLINE vm vm_between(size_t begin, size_t end, size_t from)
 	return _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)begin), lane), below);
 }
 
+/* Ask for the line at p, into the second-level cache; p need not be readable. */
+LANE_INLINE void prefetch_line(const uint8_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
+
 LANE_INLINE vf vf_zero(void) { return _mm256_setzero_ps(); }
 LANE_INLINE vf vf_set1(float v) { return _mm256_set1_ps(v); }
 LANE_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }

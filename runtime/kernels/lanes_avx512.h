@@ -30,6 +30,9 @@ typedef __mmask16 vm; /* a truth value per float lane */
 /* The lowest 'count' lanes, count <= 16. */
 LANE_INLINE vm vm_first(size_t count) { return (vm)((1u << count) - 1u); }
 
+/* Ask for the line at p, into the second-level cache; p need not be readable. */
+LANE_INLINE void prefetch_line(const uint8_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
+
 LANE_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 LANE_INLINE vf vf_set1(float v) { return _mm512_set1_ps(v); }
 LANE_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }

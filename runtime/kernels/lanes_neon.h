@@ -58,6 +58,9 @@ LANE_INLINE vm vm_between(size_t begin, size_t end, size_t from)
 	            vandq_u32(vcgeq_u32(b, low), vcltq_u32(b, high))};
 }
 
+/* Ask for the line at p, into the second-level cache; p need not be readable. */
+LANE_INLINE void prefetch_line(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+
 LANE_INLINE vf vf_set1(float v) { return (vf){vdupq_n_f32(v), vdupq_n_f32(v)}; }
 LANE_INLINE vf vf_zero(void) { return vf_set1(0); }
 LANE_INLINE vf vf_load(const float *p) { return (vf){vld1q_f32(p), vld1q_f32(p + 4)}; }

@@ -74,4 +74,18 @@ LANE_INLINE void slice16_decode(const uint8_t *block, unsigned bits, size_t part
 		decode_part(lines + (size_t)64 * to, 1, to, code);
 }
 
+/*
+ * Σ code * q of one token with the columns of a block, rows of vector 'part': csum[0] of all, or with
+ * 'half' csum[0] and csum[1] of 16 each; asum: the sums of those q.
+ */
+LANE_INLINE void slice16_decoded_dot(const uint8_t *block, unsigned bits, bool half, size_t part,
+                                     const int8_t *q, const vi asum[2], vi csum[2])
+{
+	vi code[SLICE16_VECTORS];
+	slice16_decode(block, bits, part, code);
+	csum[0] = code_dot(code, half ? 4 : 8, bits, q, asum[0]);
+	if (half)
+		csum[1] = code_dot(code + 4, 4, bits, q + 16, asum[1]);
+}
+
 #endif

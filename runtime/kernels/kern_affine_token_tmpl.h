@@ -1,0 +1,134 @@
+/*
+ * The kind affine for one token, whose sums stay in registers over a tile; agrees with
+ * kern_affine.c bit for bit.  What binds is memory: every line of codes is read once.
+ *
+ * Included by kern_affine_tmpl.h.  Parameter: slice16_dot, as slice16_decoded_dot of lanes_slice16.h.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+/*
+ * How far ahead lines of codes are asked for.  Measured: 8 to 64 KiB into the second-level cache reach
+ * what reading alone does; nearer, or into the first level, is slower than not asking at all.
+ */
+#define AFFINE_AHEAD 8192u
+
+/* What one token gives: as struct token_batch. */
+struct affine_input {
+	const int8_t *q;
+	const float *as;
+	const int32_t *sum;
+};
+
+/* As affine_run() after the sum over the columns. */
+LANE_INLINE vf affine_add_run(vf t, vi csum, vi asum, bool real, float as, vf s, vf z)
+{
+	const vf sum = vf_from_i32(csum), fsum = vf_from_i32(asum), u = vf_mul(s, vf_set1(as));
+	if (!real)
+		return vf_fma(u, vf_fnma(z, fsum, sum), t);
+	return vf_fnma(vf_mul(u, z), fsum, vf_fma(u, sum, t));
+}
+
+/* Block 'b' of a tile. */
+LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bits, bool real,
+                                    bool half, const struct affine_scale scale[2],
+                                    const struct affine_input *in, vf t[LANE_PARTS])
+{
+	const int8_t *q = in->q + b * PITH_ACT_GROUP;
+	const int32_t *sum = in->sum + 2 * b;
+	const vi asum[2] = {vi_set1(half ? sum[0] : sum[0] + sum[1]), vi_set1(sum[1])};
+	for (unsigned l = 0; l < bits; l++)
+		prefetch_line(block + AFFINE_AHEAD + (size_t)64 * l);
+	for (size_t part = 0; part < LANE_PARTS; part++) {
+		vi csum[2];
+		slice16_dot(block, bits, half, part, q, asum, csum);
+		t[part] = affine_add_run(t[part], csum[0], asum[0], real, in->as[b],
+		                         scale[0].s[part], scale[0].z[part]);
+		if (half)
+			t[part] = affine_add_run(t[part], csum[1], asum[1], real, in->as[b],
+			                         scale[1].s[part], scale[1].z[part]);
+	}
+}
+
+/* A whole tile: out: [16]. */
+LANE_INLINE void affine_token_tile(const struct pith_term *term, size_t tile,
+                                   const struct affine_input *in, unsigned bits,
+                                   unsigned zero_mode, bool half, float *out)
+{
+	const struct pith_affine *a = &term->u.affine;
+	const size_t block_nbytes = (size_t)64 * bits;
+	const uint8_t *block = a->codes + tile * a->blocks * block_nbytes;
+	const size_t per_group = half ? 1 : a->group_size / PITH_ACT_GROUP;
+	size_t tg = tile * a->groups;
+	vf t[LANE_PARTS];
+	for (size_t part = 0; part < LANE_PARTS; part++)
+		t[part] = vf_zero();
+	for (size_t b = 0; b < a->blocks;) {
+		struct affine_scale scale[2];
+		load_scale_as(a, bits, zero_mode, tg++, &scale[0]);
+		if (half && b * PITH_ACT_GROUP + 16 < term->n)
+			load_scale_as(a, bits, zero_mode, tg++, &scale[1]);
+		else if (half)
+			zero_scale(&scale[1]);
+		size_t end = b + per_group < a->blocks ? b + per_group : a->blocks;
+		for (; b < end; b++, block += block_nbytes)
+			affine_token_block(block, b, bits, zero_mode >= 2, half, scale, in, t);
+	}
+	for (size_t part = 0; part < LANE_PARTS; part++)
+		vf_store(out + part * LANE_WIDTH, t[part]);
+}
+
+typedef void affine_token_fn(const struct pith_term *term, size_t tile,
+                             const struct affine_input *in, float *out);
+
+/* Functions, not code in a macro: each line below is one instance of affine_token_tile. */
+#define AFFINE_TOKEN(bits, zero_mode, half)                                                        \
+	static void affine_token_##bits##_##zero_mode##_##half(                                    \
+	    const struct pith_term *term, size_t tile, const struct affine_input *in, float *out)  \
+	{                                                                                          \
+		affine_token_tile(term, tile, in, bits, zero_mode, half, out);                     \
+	}
+#define AFFINE_TOKENS(bits)                                                                        \
+	AFFINE_TOKEN(bits, 0, 0)                                                                   \
+	AFFINE_TOKEN(bits, 0, 1)                                                                   \
+	AFFINE_TOKEN(bits, 1, 0)                                                                   \
+	AFFINE_TOKEN(bits, 1, 1)                                                                   \
+	AFFINE_TOKEN(bits, 2, 0)                                                                   \
+	AFFINE_TOKEN(bits, 2, 1)                                                                   \
+	AFFINE_TOKEN(bits, 3, 0)                                                                   \
+	AFFINE_TOKEN(bits, 3, 1)
+AFFINE_TOKENS(1)
+AFFINE_TOKENS(2)
+AFFINE_TOKENS(3)
+AFFINE_TOKENS(4)
+AFFINE_TOKENS(5)
+AFFINE_TOKENS(6)
+AFFINE_TOKENS(7)
+AFFINE_TOKENS(8)
+
+#define AFFINE_TOKEN_ROW(bits)                                                                     \
+	{                                                                                          \
+		{affine_token_##bits##_0_0, affine_token_##bits##_0_1},                            \
+		    {affine_token_##bits##_1_0, affine_token_##bits##_1_1},                        \
+		    {affine_token_##bits##_2_0, affine_token_##bits##_2_1},                        \
+		    {affine_token_##bits##_3_0, affine_token_##bits##_3_1},                        \
+	}
+/* [bits - 1][zero_mode][runs of 16] */
+static affine_token_fn *const affine_token_tiles[8][4][2] = {
+    AFFINE_TOKEN_ROW(1), AFFINE_TOKEN_ROW(2), AFFINE_TOKEN_ROW(3), AFFINE_TOKEN_ROW(4),
+    AFFINE_TOKEN_ROW(5), AFFINE_TOKEN_ROW(6), AFFINE_TOKEN_ROW(7), AFFINE_TOKEN_ROW(8),
+};
+
+static void affine_token_apply(const struct pith_term *term, const struct pith_act *act,
+                               size_t tile_begin, size_t tile_end, bool add, float *y)
+{
+	const struct pith_affine *a = &term->u.affine;
+	affine_token_fn *fn =
+	    affine_token_tiles[a->bits - 1][a->zero_mode][a->group_size < PITH_ACT_GROUP];
+	const struct affine_input in = {act->q, act->scale, act->sum};
+	for (size_t tile = tile_begin; tile < tile_end; tile++) {
+		float t[PITH_TILE_ROWS];
+		fn(term, tile, &in, t);
+		pith_tile_store(term, tile, t, add, y + tile * PITH_TILE_ROWS);
+	}
+}
