@@ -5,6 +5,10 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#if !defined(_DEFAULT_SOURCE)
+#define _DEFAULT_SOURCE /* madvise */
+#endif
+
 #include "map.h"
 
 #include "output_file.h"
@@ -33,6 +37,10 @@ static pith_status map_descriptor(int fd, const char *path, struct pith_map *map
 	void *mapped = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (mapped == MAP_FAILED)
 		return pith_fail_errno(err, PITH_NO_OFF, "map", path, errno);
+#if defined(MADV_HUGEPAGE)
+	/* a file that is not in the page cache is then read in pages of 2 MiB */
+	madvise(mapped, (size_t)st.st_size, MADV_HUGEPAGE);
+#endif
 	map->data = mapped;
 	map->nbytes = (size_t)st.st_size;
 	return PITH_OK;
