@@ -42,11 +42,11 @@ static void read_chunk(void *arg, size_t i)
 	size_t left = r->probe->nbytes - i * CHUNK_NBYTES;
 	size_t nbytes = left < CHUNK_NBYTES ? left / LINE_NBYTES * LINE_NBYTES : CHUNK_NBYTES;
 	uint64_t sum[4][LINE_WORDS] = {{0}}, total = 0;
-	if (r->way == 2 && nbytes == CHUNK_NBYTES) {
+	if (r->way == CLI_PROBE_STREAMS && nbytes == CHUNK_NBYTES) {
 		for (size_t at = 0; at < nbytes / 4; at += LINE_NBYTES)
 			for (size_t s = 0; s < 4; s++)
 				add_line(sum[s], p + s * (nbytes / 4) + at);
-	} else if (r->way == 1 && left > CHUNK_NBYTES + PREFETCH_NBYTES) {
+	} else if (r->way == CLI_PROBE_PREFETCH && left > CHUNK_NBYTES + PREFETCH_NBYTES) {
 		for (size_t at = 0; at < nbytes; at += LINE_NBYTES) {
 			PREFETCH(p + at + PREFETCH_NBYTES);
 			add_line(sum[at / LINE_NBYTES % 2], p + at);

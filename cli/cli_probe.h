@@ -8,7 +8,7 @@
 
 #include "pithrun.h"
 
-#define CLI_PROBE_WAYS 3u /* plain, with prefetches, four streams */
+enum { CLI_PROBE_PLAIN, CLI_PROBE_PREFETCH, CLI_PROBE_STREAMS, CLI_PROBE_WAYS };
 
 struct cli_probe {
 	const uint8_t *data; /* from the first plane to the end of the last; NULL: no planes */
