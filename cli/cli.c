@@ -28,6 +28,7 @@
 	X(bench)        \
 	X(zip)          \
 	X(unzip)        \
+	X(test)         \
 	X(list)         \
 	X(cat)          \
 	X(version)      \

@@ -9,12 +9,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static pith_status read_descriptor(void *ctx, uint64_t off, void *data, size_t nbytes,
-                                   struct pith_error *err)
+pith_status cli_archive_read_at(void *ctx, uint64_t off, void *data, size_t nbytes, struct pith_error *err)
 {
 	const int *fd = ctx;
 	uint8_t *p = data;
@@ -52,10 +53,49 @@ static int spool_stdin(struct cli *cli)
 	return fd;
 }
 
-int cli_archive_open(struct cli *cli, const char *path, struct cli_archive *out)
+/* Say what is not whole about an archive whose members can be had all the same. */
+static void say_state(struct cli *cli, struct cli_archive *a)
+{
+	if (a->info.ignored_nbytes > 0)
+		cli_say(cli, "%s: the last %llu bytes are not part of the archive: an append was interrupted, or the file is cut "
+		             "off; going by what was there before",
+		        a->path, (unsigned long long)a->info.ignored_nbytes);
+	if (a->info.lost_links > 0)
+		cli_say(cli, "%s: %llu hard links are lost with their files", a->path,
+		        (unsigned long long)a->info.lost_links);
+	if (a->info.ignored_nbytes > 0 || a->info.is_recovered)
+		a->fault = CLI_DAMAGED;
+}
+
+static int open_archive(struct cli *cli, bool recover, uint64_t nbytes, struct cli_archive *a)
+{
+	struct pith_archive_source source = {nbytes, cli_archive_read_at, &a->fd};
+	struct pith_error err;
+	pith_status status = pith_archive_open(&source, &a->archive, &err);
+	bool damaged = status == PITH_E_CORRUPT || status == PITH_E_NOT_OURS;
+	if (damaged && recover) {
+		int code = cli_fail(cli, a->path, &err);
+		status = pith_archive_recover(&source, &a->archive, &err);
+		if (status != PITH_OK)
+			return code;
+		pith_archive_info(a->archive, &a->info);
+		cli_say(cli, "%s: made a directory from what is left: %llu segments, %llu members%s", a->path,
+		        (unsigned long long)a->info.segment_count, (unsigned long long)a->info.member_count,
+		        a->info.header_lost ? "; the header is lost, and with it which model it needs" : "");
+	} else if (status != PITH_OK) {
+		int code = cli_fail(cli, a->path, &err);
+		if (status == PITH_E_CORRUPT)
+			cli_say(cli, "'pith unzip --recover' restores what is left");
+		return code;
+	}
+	pith_archive_info(a->archive, &a->info);
+	say_state(cli, a);
+	return CLI_OK;
+}
+
+int cli_archive_open(struct cli *cli, const char *path, bool recover, struct cli_archive *out)
 {
 	struct stat st;
-	struct pith_error err;
 	bool is_stdin = strcmp(path, "-") == 0;
 	*out = (struct cli_archive){.path = is_stdin ? "standard input" : path, .fd = -1};
 	if (!is_stdin)
@@ -70,11 +110,7 @@ int cli_archive_open(struct cli *cli, const char *path, struct cli_archive *out)
 		errno = S_ISDIR(st.st_mode) ? EISDIR : ESPIPE;
 		return cli_fail_errno(cli, out->path);
 	}
-	struct pith_archive_source source = {(uint64_t)st.st_size, read_descriptor, &out->fd};
-	if (pith_archive_open(&source, &out->archive, &err) != PITH_OK)
-		return cli_fail(cli, out->path, &err);
-	pith_archive_info(out->archive, &out->info);
-	return CLI_OK;
+	return open_archive(cli, recover, (uint64_t)st.st_size, out);
 }
 
 void cli_archive_close(struct cli_archive *a)
@@ -83,11 +119,15 @@ void cli_archive_close(struct cli_archive *a)
 	pith_text_coder_free(a->coder);
 	cli_model_close(&a->model);
 	pith_team_free(a->team);
+	if (a->embedded != NULL)
+		munmap(a->embedded, a->embedded_nbytes);
 	free(a->selected);
 	if (a->fd >= 0)
 		close(a->fd);
 	*a = (struct cli_archive){.fd = -1};
 }
+
+/* ---- members ---- */
 
 /* Is 'name' the member 'wanted', or inside it? */
 static bool is_selected_by(const char *name, const char *wanted)
@@ -119,41 +159,112 @@ int cli_archive_select(struct cli *cli, struct cli_archive *a, char **names, siz
 			return CLI_FAILED;
 		}
 	}
+	for (size_t i = 0; i < members; i++) {
+		const struct pith_archive_member *m = pith_archive_member_at(a->archive, i);
+		if (a->selected[i] && m->kind == PITH_MEMBER_HARD_LINK)
+			a->selected[pith_archive_find(a->archive, m->target)] = true;
+	}
 	return CLI_OK;
+}
+
+/* ---- the model ---- */
+
+/* The model inside the archive, mapped. */
+static int open_embedded(struct cli *cli, struct cli_archive *a, const struct cli_model_options *options)
+{
+	uint64_t nbytes = a->info.model_off + a->info.model_nbytes;
+	a->embedded_nbytes = (size_t)nbytes;
+	a->embedded = mmap(NULL, a->embedded_nbytes, PROT_READ, MAP_PRIVATE, a->fd, 0);
+	if (a->embedded == MAP_FAILED) {
+		a->embedded = NULL;
+		return cli_fail_errno(cli, a->path);
+	}
+	return cli_model_open_memory(cli, "the model inside the archive",
+	                             (const char *)a->embedded + a->info.model_off, (size_t)a->info.model_nbytes,
+	                             options, &a->model);
+}
+
+static bool is_wanted(const struct cli_archive *a)
+{
+	return a->info.header_lost || memcmp(a->model.info.identity, a->info.model_identity, 16) == 0;
+}
+
+/* models/<identity>.pith beside the program's folder, where it is installed; "" when that is not known. */
+static void installed_path(const char *identity, char *path, size_t cap)
+{
+	ssize_t got = readlink("/proc/self/exe", path, cap - 1);
+	path[got > 0 ? got : 0] = '\0';
+	char *slash = strrchr(path, '/');
+	size_t used = slash != NULL ? (size_t)(slash - path) : 0;
+	int written = snprintf(path + used, cap - used, "/../share/pith/models/%s.pith", identity);
+	if (slash == NULL || written < 0 || (size_t)written >= cap - used)
+		path[0] = '\0';
+}
+
+/* Nobody named one: the program's own, or the one whose file is named by the identity. */
+static int search_model(struct cli *cli, struct cli_archive *a, const struct cli_model_options *options)
+{
+	char wanted[33], here[64];
+	size_t nbytes;
+	cli_format_digest(a->info.model_identity, wanted);
+	snprintf(here, sizeof(here), "models/%s.pith", wanted);
+	installed_path(wanted, a->model_path, sizeof(a->model_path));
+	const char *const paths[] = {NULL, here, a->model_path};
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(paths); i++) {
+		bool is_there = paths[i] != NULL ? access(paths[i], R_OK) == 0 : cli_default_model(&nbytes) != NULL;
+		if (!is_there)
+			continue;
+		int code = cli_model_open(cli, paths[i], options, &a->model);
+		if (paths[i] == here)
+			a->model.path = strcpy(a->model_path, here);
+		if (code != CLI_OK || is_wanted(a))
+			return code;
+		cli_model_close(&a->model);
+	}
+	cli_say(cli, "%s: needs the model with identity %s, which is neither the embedded one nor %s nor %s: name it with -m",
+	        a->path, wanted, here, a->model_path);
+	return CLI_UNSUPPORTED;
+}
+
+static int open_wanted(struct cli *cli, struct cli_archive *a, const char *model, bool no_verify)
+{
+	struct cli_model_options options = {.no_verify = no_verify, .tokenizer = true};
+	if (model == NULL && a->info.model_nbytes == 0)
+		return search_model(cli, a, &options);
+	int code = model != NULL ? cli_model_open(cli, model, &options, &a->model) :
+	                           open_embedded(cli, a, &options);
+	if (code != CLI_OK || is_wanted(a))
+		return code;
+	char wanted[33], given[33];
+	cli_say(cli, "%s: needs the model with identity %s; %s is %s: name the right one with -m", a->path,
+	        cli_format_digest(a->info.model_identity, wanted), a->model.path,
+	        cli_format_digest(a->model.info.identity, given));
+	return CLI_UNSUPPORTED;
+}
+
+static int open_coder(struct cli *cli, struct cli_archive *a, const char *model, bool no_verify)
+{
+	struct pith_error err;
+	int code = open_wanted(cli, a, model, no_verify);
+	if (code == CLI_OK && pith_text_coder_new(a->model.model, a->model.tokenizer, &a->coder, &err) != PITH_OK)
+		code = cli_fail(cli, a->model.path, &err);
+	return code;
+}
+
+int cli_archive_open_model(struct cli *cli, struct cli_archive *a, const char *model)
+{
+	return open_coder(cli, a, model, false);
 }
 
 int cli_archive_need_model(struct cli *cli, struct cli_archive *a, const char *model,
                            uint64_t threads, bool no_verify)
 {
-	struct pith_error err;
-	struct cli_model_options options = {.no_verify = no_verify, .tokenizer = true};
-	bool needed;
-	char wanted[33];
 	if (cli_team_new(cli, threads, &a->team) != CLI_OK)
 		return CLI_FAILED;
-	if (pith_archive_needs_model(a->archive, a->selected, &needed, &err) != PITH_OK)
-		return cli_fail(cli, a->path, &err);
-	if (!needed)
-		return CLI_OK;
-	cli_format_digest(a->info.model_identity, wanted);
-	size_t nbytes;
-	if (model == NULL && cli_default_model(&nbytes) == NULL) {
-		cli_say(cli, "%s: needs the model with identity %s: name it with -m", a->path, wanted);
-		return CLI_UNSUPPORTED;
-	}
-	int code = cli_model_open(cli, model, &options, &a->model);
-	if (code != CLI_OK)
-		return code;
-	if (memcmp(a->model.info.identity, a->info.model_identity, 16) != 0) {
-		char given[33];
-		cli_say(cli, "%s: needs the model with identity %s; %s is %s: name the right one with -m",
-		        a->path, wanted, a->model.path, cli_format_digest(a->model.info.identity, given));
-		return CLI_UNSUPPORTED;
-	}
-	if (pith_text_coder_new(a->model.model, a->model.tokenizer, &a->coder, &err) != PITH_OK)
-		return cli_fail(cli, a->model.path, &err);
-	return CLI_OK;
+	return pith_archive_needs_model(a->archive, a->selected) ? open_coder(cli, a, model, no_verify) : CLI_OK;
 }
+
+/* ---- names ---- */
 
 /* Bytes of the UTF-8 character at p, 0 if it is none or a control character. */
 static size_t printable_nbytes(const unsigned char *p)
@@ -187,4 +298,15 @@ char *cli_printable(const char *name)
 	}
 	*to = '\0';
 	return out;
+}
+
+json_t *cli_json_name(const char *name)
+{
+	json_t *plain = json_string(name); /* NULL when it is not UTF-8 */
+	if (plain != NULL)
+		return plain;
+	char *printable = cli_printable(name);
+	json_t *escaped = printable != NULL ? json_string(printable) : NULL;
+	free(printable);
+	return escaped;
 }

@@ -24,13 +24,13 @@ static pith_status open_file(const char *path, bool no_verify, struct pith_file 
 	return pith_file_open_memory(data, nbytes, flags, out, err);
 }
 
-static pith_status open_model(struct cli_model *m, const char *path,
-                              const struct cli_model_options *options, struct pith_error *err)
+/* What is in m->file. */
+static pith_status open_model(struct cli_model *m, const struct cli_model_options *options,
+                              struct pith_error *err)
 {
 	struct pith_model_options model = {.no_verify = options->no_verify};
 	const void *blob;
 	size_t nbytes;
-	PITH_TRY(open_file(path, options->no_verify, &m->file, err));
 	PITH_TRY(pith_model_open(m->file, &model, &m->model, err));
 	pith_model_info(m->model, &m->info);
 	if (!options->tokenizer)
@@ -54,9 +54,22 @@ int cli_model_open(struct cli *cli, const char *path, const struct cli_model_opt
 {
 	struct pith_error err;
 	*out = (struct cli_model){.path = path != NULL ? path : "embedded model"};
-	if (open_model(out, path, options, &err) == PITH_OK)
+	if (open_file(path, options->no_verify, &out->file, &err) == PITH_OK &&
+	    open_model(out, options, &err) == PITH_OK)
 		return CLI_OK;
 	return cli_fail(cli, out->path, &err);
+}
+
+int cli_model_open_memory(struct cli *cli, const char *name, const void *data, size_t nbytes,
+                          const struct cli_model_options *options, struct cli_model *out)
+{
+	struct pith_error err;
+	unsigned flags = options->no_verify ? PITH_OPEN_NO_VERIFY : 0;
+	*out = (struct cli_model){.path = name};
+	if (pith_file_open_memory(data, nbytes, flags, &out->file, &err) == PITH_OK &&
+	    open_model(out, options, &err) == PITH_OK)
+		return CLI_OK;
+	return cli_fail(cli, name, &err);
 }
 
 void cli_model_close(struct cli_model *m)

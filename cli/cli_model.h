@@ -29,6 +29,9 @@ struct cli_model_options {
  */
 int cli_model_open(struct cli *cli, const char *path, const struct cli_model_options *options,
                    struct cli_model *out);
+/* The same for a .pith file in memory (aligned to 64, the caller's to keep), called 'name' in messages. */
+int cli_model_open_memory(struct cli *cli, const char *name, const void *data, size_t nbytes,
+                          const struct cli_model_options *options, struct cli_model *out);
 void cli_model_close(struct cli_model *m);
 
 /* A team of 'threads' (0: all cores).  Says what is wrong. */

@@ -38,7 +38,7 @@ static int run_cat(struct cli *cli, const void *options)
 	const struct cat_options *o = options;
 	struct cli_archive a;
 	struct pith_error err;
-	int code = cli_archive_open(cli, cli->operand[0], &a);
+	int code = cli_archive_open(cli, cli->operand[0], false, &a);
 	if (code == CLI_OK)
 		code = cli_archive_select(cli, &a, cli->operand + 1, cli->operand_count - 1);
 	if (code == CLI_OK)
@@ -52,6 +52,7 @@ static int run_cat(struct cli *cli, const void *options)
 		if (pith_archive_read(a.archive, a.selected, &read, &err) != PITH_OK)
 			code = cli_fail(cli, a.path, &err);
 	}
+	code = code != CLI_OK ? code : a.fault;
 	cli_archive_close(&a);
 	return code;
 }

@@ -20,31 +20,33 @@ static const struct cli_option list_table[] = {
     {0},
 };
 
-static const char *const kind_names[] = {"?", "file", "directory", "link"};
+static const char *const kind_names[] = {"?", "file", "directory", "link", "hard link"};
 
-static json_t *json_name(const char *name)
+/* How its segments are coded. */
+static const char *method_name(const struct cli_archive *a, size_t i)
 {
-	json_t *plain = json_string(name); /* NULL when it is not UTF-8 */
-	if (plain != NULL)
-		return plain;
-	char *printable = cli_printable(name);
-	json_t *escaped = printable != NULL ? json_string(printable) : NULL;
-	free(printable);
-	return escaped;
+	static const char *const names[] = {"-", "stored", "zstd", "mixed", "model", "mixed", "mixed", "mixed"};
+	return names[pith_archive_member_methods(a->archive, i) & 7u];
 }
 
 static json_t *json_member(const struct cli_archive *a, size_t i)
 {
 	const struct pith_archive_member *m = pith_archive_member_at(a->archive, i);
 	char digest[33];
-	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I, s:I}", "name", json_name(m->name), "kind",
+	json_t *o = json_pack("{s:o, s:s, s:i, s:I, s:I, s:I, s:I, s:s}", "name", cli_json_name(m->name), "kind",
 	                      kind_names[m->kind], "mode", (int)m->mode, "mtime", (json_int_t)m->mtime,
 	                      "mtime_nsec", (json_int_t)m->mtime_nsec, "size", (json_int_t)m->nbytes, "stored",
-	                      (json_int_t)pith_archive_member_stored(a->archive, i));
+	                      (json_int_t)pith_archive_member_stored(a->archive, i), "method", method_name(a, i));
 	if (m->kind == PITH_MEMBER_FILE)
 		json_object_set_new(o, "xxh3_128", json_string(cli_format_digest(m->content_xxh3, digest)));
-	if (m->kind == PITH_MEMBER_LINK)
-		json_object_set_new(o, "target", json_name(m->target));
+	if (m->target_nbytes > 0)
+		json_object_set_new(o, "target", cli_json_name(m->target));
+	if (m->has_owner) {
+		json_object_set_new(o, "uid", json_integer((json_int_t)m->uid));
+		json_object_set_new(o, "gid", json_integer((json_int_t)m->gid));
+		json_object_set_new(o, "user", cli_json_name(m->uname));
+		json_object_set_new(o, "group", cli_json_name(m->gname));
+	}
 	return o;
 }
 
@@ -55,19 +57,22 @@ static int print_archive_json(const struct cli_archive *a)
 	for (size_t i = 0; i < a->info.member_count; i++)
 		json_array_append_new(members, json_member(a, i));
 	return cli_print_json(json_pack(
-	    "{s:I, s:I, s:I, s:s, s:i, s:i, s:I, s:s, s:o}", "content_nbytes",
+	    "{s:I, s:I, s:I, s:s, s:b, s:i, s:i, s:I, s:I, s:s, s:o}", "content_nbytes",
 	    (json_int_t)a->info.content_nbytes, "archive_nbytes", (json_int_t)a->info.archive_nbytes,
 	    "segments", (json_int_t)a->info.segment_count, "model_identity",
-	    cli_format_digest(a->info.model_identity, identity), "numerics_version",
-	    (int)a->info.numerics_version, "coder_version", (int)PITH_CODER_VERSION, "segment_nbytes",
-	    (json_int_t)a->info.segment_nbytes, "root", cli_format_digest(a->info.archive_root, root),
+	    cli_format_digest(a->info.model_identity, identity), "model_embedded",
+	    (int)(a->info.model_nbytes > 0), "numerics_version", (int)a->info.numerics_version, "coder_version",
+	    (int)PITH_CODER_VERSION, "segment_nbytes", (json_int_t)a->info.segment_nbytes, "ignored_nbytes",
+	    (json_int_t)a->info.ignored_nbytes, "root", cli_format_digest(a->info.archive_root, root),
 	    "members", members));
 }
 
 static int print_member(const struct cli_archive *a, size_t i)
 {
+	static const char letters[] = "?-dlh";
 	const struct pith_archive_member *m = pith_archive_member_at(a->archive, i);
-	char when[32] = "?", *name = cli_printable(m->name), *target = cli_printable(m->target);
+	char when[32] = "?", ratio[16] = "-", *name = cli_printable(m->name), *target = cli_printable(m->target);
+	uint64_t stored = pith_archive_member_stored(a->archive, i);
 	time_t seconds = (time_t)m->mtime;
 	struct tm tm;
 	if (name == NULL || target == NULL) {
@@ -77,11 +82,12 @@ static int print_member(const struct cli_archive *a, size_t i)
 	}
 	if (localtime_r(&seconds, &tm) != NULL)
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
-	printf("%c%04o %12llu %12llu  %s  %s%s%s%s\n",
-	       m->kind == PITH_MEMBER_DIRECTORY ? 'd' : m->kind == PITH_MEMBER_LINK ? 'l' : '-', m->mode,
-	       (unsigned long long)m->nbytes,
-	       (unsigned long long)pith_archive_member_stored(a->archive, i), when, name,
-	       m->kind == PITH_MEMBER_DIRECTORY ? "/" : "", m->target_nbytes > 0 ? " -> " : "", target);
+	if (m->nbytes > 0)
+		snprintf(ratio, sizeof(ratio), "%.1f%%", 100.0 * (double)stored / (double)m->nbytes);
+	printf("%c%04o %12llu %12llu %7s %-6s  %s  %s%s%s%s\n", letters[m->kind], m->mode,
+	       (unsigned long long)m->nbytes, (unsigned long long)stored, ratio, method_name(a, i), when, name,
+	       m->kind == PITH_MEMBER_DIRECTORY ? "/" : "",
+	       m->kind == PITH_MEMBER_HARD_LINK ? " = " : m->target_nbytes > 0 ? " -> " : "", target);
 	free(name);
 	free(target);
 	return CLI_OK;
@@ -91,7 +97,7 @@ static int run_list(struct cli *cli, const void *options)
 {
 	const struct list_options *o = options;
 	struct cli_archive a;
-	int code = cli_archive_open(cli, cli->operand[0], &a);
+	int code = cli_archive_open(cli, cli->operand[0], false, &a);
 	if (code == CLI_OK && o->json) {
 		code = print_archive_json(&a);
 	} else if (code == CLI_OK) {
@@ -107,6 +113,7 @@ static int run_list(struct cli *cli, const void *options)
 		       (unsigned long long)a.info.segment_count,
 		       cli_format_digest(a.info.model_identity, identity));
 	}
+	code = code != CLI_OK ? code : a.fault;
 	cli_archive_close(&a);
 	return code;
 }
@@ -118,7 +125,7 @@ const struct cli_command cmd_list = {
 	.description =
 	    "Reads the directory at the end of the archive; nothing is decoded and no model is\n"
 	    "needed.  Columns: kind and mode, size, bytes in the archive (its share of the\n"
-	    "segments it lies in), time, name.\n",
+	    "segments it lies in), their ratio, how it is coded, time, name.\n",
 	.examples = "pith list corpus.pz\n"
 	            "pith list --json corpus.pz\n",
 	.options = list_table,

@@ -1,32 +1,30 @@
 /*
- * pith zip: files, directories and links into a text archive.
+ * pith zip: files, directories and links, or the members of tar and zip archives, into a text archive.
  *
- * The list of members is made first and sorted, so the same tree gives the same archive, and the total for the
- * progress bar is known.  The archive grows under a temporary name beside the target.
+ * A new archive grows under a temporary name beside the target.  An append grows behind the archive's end and counts
+ * only with its trailer, so whatever happens before leaves the archive as it was.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "cli_model.h"
-#include "text.h"
+#include "cli_archive.h"
+#include "cli_output.h"
+#include "zip_input.h"
 
 #include "bytes.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <locale.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <sys/file.h>
+#include <sys/mman.h>
 #include <unistd.h>
-
-#define READ_NBYTES ((size_t)1 << 18)
-#define MAX_PATH_NBYTES 4096u
-#define MAX_DEPTH 255u
 
 struct zip_options {
 	const char *model, *output;
 	uint64_t threads, segment, window, overlap, streams;
-	bool no_mix, no_verify, json, force;
+	bool append, embed, no_model, from_tar, as_file, no_owner, no_mix, no_verify, json, force;
 };
 
 static const struct zip_options zip_defaults = {.segment = PITH_DEFAULT_SEGMENT_NBYTES, .overlap = UINT64_MAX};
@@ -48,6 +46,18 @@ static const struct cli_option zip_table[] = {
      "streams of a segment, 1 to 256; default: by its size"},
     {"no-mix", 0, CLI_FLAG, offsetof(struct zip_options, no_mix), NULL,
      "code with the model alone, without models that learn the text"},
+    {"append", 'a', CLI_FLAG, offsetof(struct zip_options, append), NULL,
+     "add to the archive, which must exist, with its model; a member with a\nname that is there replaces that one"},
+    {"embed-model", 0, CLI_FLAG, offsetof(struct zip_options, embed), NULL,
+     "put the model inside: restoring needs no other file"},
+    {"no-model", 0, CLI_FLAG, offsetof(struct zip_options, no_model), NULL,
+     "code with zstd alone: restoring needs no model"},
+    {"from-tar", 0, CLI_FLAG, offsetof(struct zip_options, from_tar), NULL,
+     "every PATH, also '-', is a tar or zip archive: store its members"},
+    {"as-file", 0, CLI_FLAG, offsetof(struct zip_options, as_file), NULL,
+     "store a tar or zip archive as the file it is"},
+    {"no-owner", 0, CLI_FLAG, offsetof(struct zip_options, no_owner), NULL,
+     "do not store owners"},
     {"no-verify", 0, CLI_FLAG, offsetof(struct zip_options, no_verify), NULL,
      "do not decode each coded segment and compare; twice as fast"},
     {"force", 'f', CLI_FLAG, offsetof(struct zip_options, force), NULL,
@@ -56,267 +66,111 @@ static const struct cli_option zip_table[] = {
     {0},
 };
 
-/* ---- what goes in ---- */
-
-struct item {
-	char *path;       /* for the system */
-	const char *name; /* in the archive: a part of 'path' */
-	struct stat st;
-};
-
-struct items {
-	struct item *item;
-	size_t count, cap;
-	uint64_t nbytes; /* of the files */
-};
-
-static void free_items(struct items *items)
-{
-	for (size_t i = 0; i < items->count; i++)
-		free(items->item[i].path);
-	free(items->item);
-}
-
-/* The part of a path that stays inside a target: behind every leading '/', './' and '../'. */
-static const char *inner_name(const char *path)
-{
-	for (;;) {
-		if (path[0] == '/')
-			path++;
-		else if (path[0] == '.' && (path[1] == '/' || path[1] == '\0'))
-			path++;
-		else if (path[0] == '.' && path[1] == '.' && (path[2] == '/' || path[2] == '\0'))
-			path += 2;
-		else
-			return path;
-	}
-}
-
-/* Remove '//', '/./' and '/' at the end, in place; '..' stays, and is refused behind a name. */
-static void tidy_path(char *path)
-{
-	char *to = path;
-	for (const char *p = path; *p != '\0';) {
-		if (p[0] == '/' && (p[1] == '/' || (p[1] == '\0' && p != path))) {
-			p++;
-		} else if (p[0] == '/' && p[1] == '.' && (p[2] == '/' || p[2] == '\0')) {
-			p += 2;
-		} else {
-			*to++ = *p++;
-		}
-	}
-	*to = '\0';
-}
-
-/* Add 'folder'/'name' (name NULL: just folder).  False after saying what is wrong. */
-static bool add_item(struct cli *cli, struct items *items, const char *folder, const char *name)
-{
-	struct item it;
-	size_t nbytes = strlen(folder) + (name != NULL ? strlen(name) + 1 : 0) + 1;
-	if (items->count == items->cap) {
-		size_t cap = items->cap * 2 + 64;
-		struct item *grown = realloc(items->item, cap * sizeof(*grown));
-		if (grown == NULL)
-			return cli_fail_errno(cli, folder), false;
-		items->item = grown;
-		items->cap = cap;
-	}
-	it.path = malloc(nbytes);
-	if (it.path == NULL)
-		return cli_fail_errno(cli, folder), false;
-	snprintf(it.path, nbytes, "%s%s%s", folder, name != NULL ? "/" : "", name != NULL ? name : "");
-	tidy_path(it.path);
-	it.name = inner_name(it.path);
-	if (lstat(it.path, &it.st) != 0) {
-		cli_fail_errno(cli, it.path);
-		free(it.path);
-		return false;
-	}
-	mode_t mode = it.st.st_mode;
-	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode)) {
-		cli_say(cli, "%s: neither file, directory nor link: left out", it.path);
-		free(it.path);
-		return true;
-	}
-	if (S_ISREG(mode))
-		items->nbytes += (uint64_t)it.st.st_size;
-	items->item[items->count++] = it;
-	return true;
-}
-
-static bool add_folder(struct cli *cli, struct items *items, const char *path)
-{
-	size_t depth = 0;
-	for (const char *p = path; *p != '\0'; p++)
-		depth += *p == '/' ? 1 : 0;
-	if (depth > MAX_DEPTH || strlen(path) >= MAX_PATH_NBYTES) {
-		cli_say(cli, "%.60s...: too deep", path);
-		return false;
-	}
-	DIR *dir = opendir(path);
-	if (dir == NULL)
-		return cli_fail_errno(cli, path), false;
-	bool good = true;
-	struct dirent *entry;
-	while (good && (errno = 0, entry = readdir(dir)) != NULL)
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			good = add_item(cli, items, path, entry->d_name);
-	if (good && errno != 0) {
-		cli_fail_errno(cli, path);
-		good = false;
-	}
-	closedir(dir);
-	return good;
-}
-
-static int compare_items(const void *a, const void *b)
-{
-	return strcmp(((const struct item *)a)->name, ((const struct item *)b)->name);
-}
-
-static int gather(struct cli *cli, struct items *items)
-{
-	for (size_t i = 0; i < cli->operand_count; i++) {
-		const char *path = cli->operand[i];
-		size_t first = items->count;
-		if (strcmp(path, "-") == 0)
-			continue;
-		if (!add_item(cli, items, path, NULL))
-			return CLI_FAILED;
-		for (size_t k = first; k < items->count; k++) { /* grows as it goes: no recursion */
-			char *folder = items->item[k].path;
-			if (S_ISDIR(items->item[k].st.st_mode) && !add_folder(cli, items, folder))
-				return CLI_FAILED;
-		}
-	}
-	if (items->count > 0)
-		qsort(items->item, items->count, sizeof(*items->item), compare_items);
-	for (size_t i = 1; i < items->count; i++)
-		if (compare_items(&items->item[i - 1], &items->item[i]) == 0 && items->item[i].name[0] != '\0') {
-			cli_say(cli, "%s and %s would have the same name in the archive",
-			        items->item[i - 1].path, items->item[i].path);
-			return CLI_FAILED;
-		}
-	return CLI_OK;
-}
-
-/* ---- writing ---- */
-
 struct zipping {
 	struct cli *cli;
 	const struct zip_options *options;
+	struct zip_input input;
+	struct cli_archive old; /* --append: the archive that is added to */
 	struct cli_model model;
 	struct pith_text_coder *coder;
 	struct pith_team *team;
-	struct pith_archive_writer *writer;
+	const void *embed;
+	size_t embed_nbytes;
+	void *mapped; /* of the model's file, when it is embed */
 	struct cli_progress progress;
-	char temporary[MAX_PATH_NBYTES];
+	struct cli_output output;
 	FILE *out;
-	const char *failed_on; /* what an error is about */
 };
+
+/* ---- callbacks of the writer ---- */
 
 static pith_status write_out(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
 {
 	struct zipping *z = ctx;
 	if (fwrite(data, 1, nbytes, z->out) == nbytes)
 		return PITH_OK;
-	z->failed_on = z->options->output;
+	z->input.failed_on = z->options->output;
 	return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
+}
+
+static pith_status sync_out(void *ctx, struct pith_error *err)
+{
+	struct zipping *z = ctx;
+	z->input.failed_on = z->options->output;
+	if (fflush(z->out) != 0 || (z->out != stdout && fsync(fileno(z->out)) != 0))
+		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
+	return PITH_OK;
 }
 
 static void show_progress(void *ctx, uint64_t content_nbytes, uint64_t stored_nbytes)
 {
 	struct zipping *z = ctx;
 	char note[64] = "";
-	if (content_nbytes > 0 && stored_nbytes > 64)
-		snprintf(note, sizeof(note), "%llu KiB out%s", (unsigned long long)stored_nbytes >> 10,
+	if (content_nbytes > 0 && stored_nbytes > z->old.info.archive_nbytes + 64)
+		snprintf(note, sizeof(note), "to %.1f%%%s",
+		         100.0 * (double)(stored_nbytes - z->old.info.archive_nbytes) / (double)content_nbytes,
 		         z->options->no_verify ? "" : ", verified");
 	cli_progress_update_note(&z->progress, content_nbytes, note);
 }
 
-static pith_status add_content(struct zipping *z, int fd, const char *path, struct pith_error *err)
+/* ---- what goes in ---- */
+
+/* Is this operand read as an archive?  --from-tar says so, else its name does, if it is a file. */
+static bool is_tar(const struct zip_options *o, const char *path)
 {
-	uint8_t *piece = malloc(READ_NBYTES);
-	pith_status status = PITH_OK;
-	z->failed_on = path;
-	if (piece == NULL)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory");
-	for (bool more = true; more && status == PITH_OK;) {
-		size_t nbytes = 0;
-		ssize_t got = 0;
-		/* full pieces also from a pipe: the archive depends on the first one */
-		while (nbytes < READ_NBYTES) {
-			got = read(fd, piece + nbytes, READ_NBYTES - nbytes);
-			if (got < 0 && errno == EINTR)
-				continue;
-			if (got <= 0)
-				break;
-			nbytes += (size_t)got;
-		}
-		more = got > 0;
-		if (got < 0)
-			status = pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
-		else if (nbytes > 0)
-			status = pith_archive_writer_data(z->writer, piece, nbytes, err);
-	}
-	free(piece);
-	return status;
+	struct stat st;
+	if (o->from_tar || o->as_file)
+		return o->from_tar;
+	return zip_is_tar_name(path) && stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static pith_status add_file(struct zipping *z, const struct item *it,
-                            const struct pith_archive_member *m, struct pith_error *err)
+static int gather(struct zipping *z, struct zip_items *items)
 {
-	int fd = open(it->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
-	pith_status status = pith_archive_writer_member(z->writer, m, err);
-	if (status == PITH_OK)
-		status = add_content(z, fd, it->path, err);
-	close(fd);
-	return status;
-}
-
-static pith_status add_member(struct zipping *z, const struct item *it, struct pith_error *err)
-{
-	char target[MAX_PATH_NBYTES] = "";
-	struct pith_archive_member m = {
-		.mode = (uint32_t)(it->st.st_mode & 07777),
-		.mtime = (int64_t)it->st.st_mtim.tv_sec,
-		.mtime_nsec = (uint32_t)it->st.st_mtim.tv_nsec,
-		.name = it->name,
-		.name_nbytes = strlen(it->name),
-		.target = target,
-	};
-	z->failed_on = it->path;
-	if (m.name_nbytes == 0) {
-		if (!S_ISREG(it->st.st_mode))
-			return PITH_OK; /* '.' or '/' itself: only what is in it */
+	int code = CLI_OK;
+	for (size_t i = 0; i < z->cli->operand_count && code == CLI_OK; i++) {
+		const char *path = z->cli->operand[i];
+		if (strcmp(path, "-") != 0 && !is_tar(z->options, path))
+			code = zip_items_gather(&z->input, items, path);
 	}
-	if (S_ISREG(it->st.st_mode)) {
-		m.kind = PITH_MEMBER_FILE;
-		return add_file(z, it, &m, err);
-	}
-	m.kind = PITH_MEMBER_DIRECTORY;
-	if (S_ISLNK(it->st.st_mode)) {
-		ssize_t got = readlink(it->path, target, sizeof(target));
-		if (got <= 0 || (size_t)got >= sizeof(target))
-			return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "cannot read the link: %s",
-			                 got < 0 ? strerror(errno) : "its target is too long");
-		m.kind = PITH_MEMBER_LINK;
-		m.target_nbytes = (size_t)got;
-	}
-	return pith_archive_writer_member(z->writer, &m, err);
+	return code == CLI_OK ? zip_items_settle(&z->input, items) : code;
 }
 
 static pith_status add_stdin(struct zipping *z, struct pith_error *err)
 {
 	struct pith_archive_member m = {.kind = PITH_MEMBER_FILE, .mode = 0644, .name = "stdin",
 	                                .name_nbytes = 5, .target = ""};
-	PITH_TRY(pith_archive_writer_member(z->writer, &m, err));
-	return add_content(z, STDIN_FILENO, "standard input", err);
+	PITH_TRY(pith_archive_writer_member(z->input.writer, &m, err));
+	return zip_add_content(&z->input, STDIN_FILENO, "standard input", err);
 }
 
-static pith_status write_archive(struct zipping *z, const struct items *items,
+static pith_status add_tar(struct zipping *z, const char *path, struct pith_error *err)
+{
+	uint64_t members;
+	PITH_TRY(zip_tar_add(&z->input, strcmp(path, "-") == 0 ? NULL : path, &members, err));
+	cli_say(z->cli, "%s: %llu members of the archive%s", z->input.failed_on, (unsigned long long)members,
+	        z->options->from_tar ? "" : " (--as-file stores it as a file)");
+	return PITH_OK;
+}
+
+static pith_status add_all(struct zipping *z, const struct zip_items *items, struct pith_error *err)
+{
+	bool had_stdin = false;
+	PITH_TRY(zip_items_add(&z->input, items, err));
+	for (size_t i = 0; i < z->cli->operand_count; i++) {
+		const char *path = z->cli->operand[i];
+		bool is_stdin = strcmp(path, "-") == 0;
+		if (is_stdin && had_stdin)
+			continue;
+		had_stdin = had_stdin || is_stdin;
+		if (is_tar(z->options, path))
+			PITH_TRY(add_tar(z, path, err));
+		else if (is_stdin)
+			PITH_TRY(add_stdin(z, err));
+	}
+	return PITH_OK;
+}
+
+static pith_status write_archive(struct zipping *z, const struct zip_items *items,
                                  struct pith_archive_stats *stats, struct pith_error *err)
 {
 	const struct zip_options *o = z->options;
@@ -329,113 +183,160 @@ static pith_status write_archive(struct zipping *z, const struct items *items,
 		.window = (uint32_t)o->window,
 		.overlap_plus_one = o->overlap == UINT64_MAX ? 0 : (uint32_t)o->overlap + 1,
 		.stream_count = (uint32_t)o->streams,
+		.append_to = z->old.archive,
+		.embed = z->embed,
+		.embed_nbytes = z->embed_nbytes,
+		.barrier = sync_out,
 		.sink = write_out,
 		.sink_ctx = z,
 		.progress = show_progress,
 		.progress_ctx = z,
 	};
-	PITH_TRY(pith_archive_writer_new(&options, &z->writer, err));
-	for (size_t i = 0; i < items->count; i++)
-		PITH_TRY(add_member(z, &items->item[i], err));
-	for (size_t i = 0; i < z->cli->operand_count; i++) {
-		if (strcmp(z->cli->operand[i], "-") == 0) {
-			PITH_TRY(add_stdin(z, err));
-			break;
-		}
-	}
-	z->failed_on = o->output;
-	PITH_TRY(pith_archive_writer_finish(z->writer, stats, err));
-	if (fflush(z->out) != 0 || (z->out != stdout && fsync(fileno(z->out)) != 0))
-		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
-	return PITH_OK;
+	PITH_TRY(pith_archive_writer_new(&options, &z->input.writer, err));
+	PITH_TRY(add_all(z, items, err));
+	z->input.failed_on = o->output;
+	PITH_TRY(pith_archive_writer_finish(z->input.writer, stats, err));
+	return sync_out(z, err);
 }
 
-/* ---- the command ---- */
+/* ---- the model ---- */
+
+static int open_model(struct zipping *z)
+{
+	const struct zip_options *o = z->options;
+	struct cli_model_options options = {.tokenizer = true};
+	struct pith_error err;
+	int code = cli_model_open(z->cli, o->model, &options, &z->model);
+	if (code == CLI_OK && pith_text_coder_new(z->model.model, z->model.tokenizer, &z->coder, &err) != PITH_OK)
+		code = cli_fail(z->cli, z->model.path, &err);
+	uint64_t window = o->window != 0 ? o->window : z->model.info.context_length;
+	if (code == CLI_OK && (window > z->model.info.context_length ||
+	                       (o->overlap != UINT64_MAX && o->overlap > window / 2)))
+		code = cli_usage(z->cli, "the model's context is %llu: --window is at most that, --overlap half of it",
+		                 (unsigned long long)z->model.info.context_length);
+	return code;
+}
+
+/* The bytes of the model's file, to put inside. */
+static int load_embed(struct zipping *z)
+{
+	struct stat st;
+	if (z->options->model == NULL) {
+		z->embed = cli_default_model(&z->embed_nbytes);
+		return CLI_OK;
+	}
+	int fd = open(z->options->model, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		z->embed_nbytes = (size_t)st.st_size;
+		z->mapped = mmap(NULL, z->embed_nbytes, PROT_READ, MAP_PRIVATE, fd, 0);
+		z->mapped = z->mapped == MAP_FAILED ? NULL : z->mapped;
+		z->embed = z->mapped;
+	}
+	int code = z->embed != NULL ? CLI_OK : cli_fail_errno(z->cli, z->options->model);
+	if (fd >= 0)
+		close(fd);
+	return code;
+}
+
+/* ---- output ---- */
+
+/* The archive that grows: locked, and at its end. */
+static int open_old(struct zipping *z)
+{
+	const struct zip_options *o = z->options;
+	int code = cli_archive_open(z->cli, o->output, false, &z->old);
+	if (code != CLI_OK)
+		return code;
+	static const uint8_t none[16];
+	bool has_model = memcmp(z->old.info.model_identity, none, 16) != 0;
+	if (!has_model && o->model != NULL)
+		return cli_usage(z->cli, "%s was written without a model, and goes on without", o->output);
+	if (has_model && !o->no_model)
+		code = cli_archive_open_model(z->cli, &z->old, o->model);
+	if (code != CLI_OK)
+		return code;
+	z->coder = z->old.coder;
+	z->out = fopen(o->output, "r+b");
+	if (z->out == NULL)
+		return cli_fail_errno(z->cli, o->output);
+	if (flock(fileno(z->out), LOCK_EX | LOCK_NB) != 0) {
+		cli_say(z->cli, "%s: another append is at work on it", o->output);
+		return CLI_FAILED;
+	}
+	if (ftruncate(fileno(z->out), (off_t)z->old.info.archive_nbytes) != 0 || fseeko(z->out, 0, SEEK_END) != 0)
+		return cli_fail_errno(z->cli, o->output);
+	return CLI_OK;
+}
 
 static int open_output(struct zipping *z)
 {
-	const char *output = z->options->output;
-	struct stat st;
-	if (strcmp(output, "-") == 0) {
-		z->out = stdout;
-		return CLI_OK;
-	}
-	if (!z->options->force && lstat(output, &st) == 0) {
-		cli_say(z->cli, "%s: exists; --force replaces it", output);
-		return CLI_FAILED;
-	}
-	int written = snprintf(z->temporary, sizeof(z->temporary), "%s.XXXXXX", output);
-	int fd = -1;
-	if (written < 0 || (size_t)written >= sizeof(z->temporary)) {
-		z->temporary[0] = '\0';
-		errno = ENAMETOOLONG;
-	} else {
-		fd = mkstemp(z->temporary);
-	}
-	if (fd < 0) {
-		z->temporary[0] = '\0';
-		return cli_fail_errno(z->cli, output);
-	}
-	cli_cleanup_add(z->temporary);
-	mode_t mask = umask(0);
-	umask(mask);
-	fchmod(fd, 0666 & ~mask);
-	z->out = fdopen(fd, "wb");
-	return z->out != NULL ? CLI_OK : cli_fail_errno(z->cli, output);
+	if (z->options->append)
+		return open_old(z);
+	int code = cli_output_open(z->cli, z->options->output, z->options->force, &z->output);
+	z->out = z->output.file;
+	return code;
 }
 
-/* Rename or remove the temporary file. */
+/* What was appended in vain is taken away again. */
 static int close_output(struct zipping *z, int code)
 {
-	if (z->out != NULL && z->out != stdout && fclose(z->out) != 0 && code == CLI_OK)
-		code = cli_fail_errno(z->cli, z->options->output);
-	if (z->temporary[0] == '\0')
+	if (!z->options->append)
+		return cli_output_close(z->cli, &z->output, code);
+	if (z->out == NULL)
 		return code;
-	if (code == CLI_OK && rename(z->temporary, z->options->output) != 0)
+	int fd = fileno(z->out);
+	if (code != CLI_OK && (fflush(z->out) != 0 || ftruncate(fd, (off_t)z->old.info.archive_nbytes) != 0))
+		cli_fail_errno(z->cli, z->options->output);
+	if (fclose(z->out) != 0 && code == CLI_OK)
 		code = cli_fail_errno(z->cli, z->options->output);
-	if (code != CLI_OK)
-		unlink(z->temporary);
-	cli_cleanup_remove(z->temporary);
 	return code;
 }
 
 static int print_result(struct zipping *z, const struct pith_archive_stats *s, double seconds)
 {
 	double content = (double)s->content_nbytes;
-	double bits = s->content_nbytes > 0 ? 8.0 * (double)s->archive_nbytes / content : 0.0;
+	uint64_t written = s->archive_nbytes - z->old.info.archive_nbytes;
+	double bits = s->content_nbytes > 0 ? 8.0 * (double)written / content : 0.0;
 	char identity[33], from[16], to[16];
+	const struct cli_model *model = z->options->append ? &z->old.model : &z->model;
 	if (s->verify_failures > 0)
-		cli_say(z->cli, "%llu segments did not decode to themselves and were stored with zstd: please report this",
+		cli_say(z->cli, "%llu segments did not decode to themselves and were coded otherwise: please report this",
 		        (unsigned long long)s->verify_failures);
+	if (s->replaced > 0)
+		cli_say(z->cli, "%llu members replaced earlier ones of the same name", (unsigned long long)s->replaced);
 	cli_say(z->cli, "%s -> %s, %.3f bits per byte, %.1f KB/s%s; %llu of %llu segments by the model",
-	        cli_format_size(s->content_nbytes, from), cli_format_size(s->archive_nbytes, to), bits,
+	        cli_format_size(s->content_nbytes, from), cli_format_size(written, to), bits,
 	        content / 1000.0 / (seconds > 0 ? seconds : 1e-9), z->options->no_verify ? "" : " with verification",
-	        (unsigned long long)s->model_segments, (unsigned long long)s->segments);
+	        (unsigned long long)s->model_segments,
+	        (unsigned long long)(s->segments - z->old.info.segment_count));
+	if (z->input.left_out > 0)
+		cli_say(z->cli, "%llu things were left out", (unsigned long long)z->input.left_out);
 	cli_say(z->cli, "versions of archive, coder and numerics are 0: the format may change until 1.0");
+	int code = z->input.left_out > 0 ? CLI_FAILED : CLI_OK;
 	if (!z->options->json)
-		return CLI_OK;
-	return cli_print_json(json_pack(
-	    "{s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:b, s:s, s:i, s:i, s:i}", "content_nbytes",
-	    (json_int_t)s->content_nbytes, "archive_nbytes", (json_int_t)s->archive_nbytes,
+		return code;
+	int printed = cli_print_json(json_pack(
+	    "{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:b, s:s, s:i, s:i, s:i}", "members",
+	    (json_int_t)s->members, "replaced", (json_int_t)s->replaced, "left_out", (json_int_t)z->input.left_out,
+	    "content_nbytes", (json_int_t)s->content_nbytes, "archive_nbytes", (json_int_t)s->archive_nbytes,
 	    "bits_per_byte", bits, "seconds", seconds, "segments", (json_int_t)s->segments,
 	    "model_segments", (json_int_t)s->model_segments, "verify_failures",
 	    (json_int_t)s->verify_failures, "verified", (int)!z->options->no_verify, "model_identity",
-	    cli_format_digest(z->model.info.identity, identity), "archive_version",
+	    cli_format_digest(model->info.identity, identity), "archive_version",
 	    (int)PITH_ARCHIVE_VERSION, "coder_version", (int)PITH_CODER_VERSION, "numerics_version",
-	    (int)z->model.info.numerics_version));
+	    (int)model->info.numerics_version));
+	return code != CLI_OK ? code : printed;
 }
 
-static int zip_items(struct zipping *z, const struct items *items)
+/* ---- the command ---- */
+
+static int zip_all(struct zipping *z, const struct zip_items *items, struct pith_archive_stats *stats)
 {
 	struct pith_error err = {0};
-	struct pith_archive_stats stats = {0};
-	double start = cli_seconds();
 	cli_progress_start(&z->progress, "zip", "B", items->nbytes);
-	pith_status status = write_archive(z, items, &stats, &err);
+	pith_status status = write_archive(z, items, stats, &err);
 	cli_progress_end(&z->progress);
-	if (status != PITH_OK)
-		return cli_fail(z->cli, z->failed_on, &err);
-	return print_result(z, &stats, cli_seconds() - start);
+	return status == PITH_OK ? CLI_OK : cli_fail(z->cli, z->input.failed_on, &err);
 }
 
 static int check_options(struct cli *cli, const struct zip_options *o)
@@ -446,6 +347,12 @@ static int check_options(struct cli *cli, const struct zip_options *o)
 		return cli_usage(cli, "-o - and --json both want standard output");
 	if (strcmp(o->output, "-") == 0 && isatty(STDOUT_FILENO))
 		return cli_usage(cli, "an archive is not for a terminal");
+	if (o->append && (strcmp(o->output, "-") == 0 || o->force || o->embed))
+		return cli_usage(cli, "--append wants an archive that exists: no -o -, --force or --embed-model");
+	if (o->no_model && (o->model != NULL || o->embed))
+		return cli_usage(cli, "--no-model excludes -m and --embed-model");
+	if (o->from_tar && o->as_file)
+		return cli_usage(cli, "--from-tar and --as-file exclude each other");
 	if (o->segment < PITH_MIN_SEGMENT_NBYTES || o->segment > PITH_MAX_SEGMENT_NBYTES)
 		return cli_usage(cli, "--segment is 4KiB to 16MiB");
 	if (o->streams > 256 || o->window > 1u << 20 || o->window == 1 ||
@@ -457,51 +364,64 @@ static int check_options(struct cli *cli, const struct zip_options *o)
 static int run_zip(struct cli *cli, const void *options)
 {
 	const struct zip_options *o = options;
-	struct zipping z = {.cli = cli, .options = o};
-	struct cli_model_options model = {.tokenizer = true};
-	struct items items = {0};
-	struct pith_error err;
+	struct zipping z = {.cli = cli, .options = o, .input = {.cli = cli, .no_owner = o->no_owner},
+	                    .old = {.fd = -1}};
+	struct zip_items items = {0};
+	struct pith_archive_stats stats = {0};
+	double start = cli_seconds();
+	setlocale(LC_CTYPE, "C.UTF-8"); /* libarchive: names in tar and zip are UTF-8 */
 	int code = check_options(cli, o);
 	if (code == CLI_OK)
-		code = gather(cli, &items);
-	if (code == CLI_OK)
-		code = cli_model_open(cli, o->model, &model, &z.model);
-	if (code == CLI_OK && pith_text_coder_new(z.model.model, z.model.tokenizer, &z.coder, &err) != PITH_OK)
-		code = cli_fail(cli, z.model.path, &err);
-	uint64_t window = o->window != 0 ? o->window : z.model.info.context_length;
-	if (code == CLI_OK && (window > z.model.info.context_length ||
-	                       (o->overlap != UINT64_MAX && o->overlap > window / 2)))
-		code = cli_usage(cli, "the model's context is %llu: --window is at most that, --overlap half of it",
-		                 (unsigned long long)z.model.info.context_length);
+		code = gather(&z, &items);
+	if (code == CLI_OK && !o->append && !o->no_model)
+		code = open_model(&z);
+	if (code == CLI_OK && o->embed)
+		code = load_embed(&z);
 	if (code == CLI_OK)
 		code = cli_team_new(cli, o->threads, &z.team);
 	if (code == CLI_OK)
 		code = open_output(&z);
 	if (code == CLI_OK)
-		code = zip_items(&z, &items);
+		code = zip_all(&z, &items, &stats);
 	code = close_output(&z, code);
-	pith_archive_writer_free(z.writer);
-	pith_text_coder_free(z.coder);
+	if (code == CLI_OK)
+		code = print_result(&z, &stats, cli_seconds() - start);
+	pith_archive_writer_free(z.input.writer);
+	if (!o->append)
+		pith_text_coder_free(z.coder);
+	cli_archive_close(&z.old);
 	cli_model_close(&z.model);
 	pith_team_free(z.team);
-	free_items(&items);
+	if (z.mapped != NULL)
+		munmap(z.mapped, z.embed_nbytes);
+	zip_items_free(&items);
 	return code;
 }
 
 const struct cli_command cmd_zip = {
 	.name = "zip",
 	.summary = "archive text, coded with a language model",
-	.synopsis = "[-m MODEL] -o OUT.pz PATH...",
+	.synopsis = "[-m MODEL] -o OUT.pz PATH...\n"
+	            "--append -o OUT.pz PATH...",
 	.description =
-	    "Writes files, directories and symbolic links ('-': standard input) to one archive,\n"
-	    "with names, modes and times.  Text is coded with the model, what the model does not\n"
-	    "make smaller with zstd.  Each coded segment is decoded again and compared before it is\n"
+	    "Writes files, directories and links ('-': standard input) to one archive, with names,\n"
+	    "modes, times and owners.  Text is coded with the model, what the model does not make\n"
+	    "smaller with zstd.  Each coded segment is decoded again and compared before it is\n"
 	    "written.  'pith unzip' needs the same model, which the archive names by its identity.\n"
+	    "\n"
+	    "A PATH whose name ends in .tar, .tar.gz (.xz, .zst, .bz2 ...), .tgz or .zip is read as an\n"
+	    "archive and its members are stored, which is said; files found in folders are always\n"
+	    "stored as they are.  Devices and the like are left out, named and counted: exit code 1.\n"
+	    "\n"
+	    "--append writes behind what is there, and until all of it is on the disk the archive\n"
+	    "is what it was: after an interruption it is still readable, and can be appended to again.\n"
 	    "\n"
 	    "The same content, options and version of zstd give the same archive, whatever the\n"
 	    "machine and the number of threads.\n",
 	.examples = "pith zip -o corpus.pz letters/ notes.txt\n"
-	            "tar c src | pith zip -o src.tar.pz -\n"
+	            "pith zip -o corpus.pz corpus.tar.zst\n"
+	            "tar c src | pith zip --from-tar -o src.pz -\n"
+	            "pith zip --append -o corpus.pz more/\n"
 	            "pith zip -m big.pith -o corpus.pz corpus/\n",
 	.options = zip_table,
 	.options_nbytes = sizeof(struct zip_options),

@@ -9,6 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,6 +65,11 @@ int extract_open(struct extract *x, struct cli *cli, const struct pith_archive *
 {
 	*x = (struct extract){.cli = cli, .archive = archive, .options = *options,
 	                      .root = -1, .parent = -1, .fd = -1};
+	struct pith_archive_info info;
+	pith_archive_info(archive, &info);
+	x->dropped = calloc((size_t)info.member_count + 1, sizeof(*x->dropped));
+	if (x->dropped == NULL)
+		return cli_fail_errno(cli, "memory");
 	if (mkdir(options->folder, 0777) != 0 && errno != EEXIST)
 		return cli_fail_errno(cli, options->folder);
 	x->root = open(options->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -90,6 +98,8 @@ void extract_close(struct extract *x)
 	if (x->root >= 0)
 		close(x->root);
 	x->root = -1;
+	free(x->dropped);
+	x->dropped = NULL;
 }
 
 /* ---- files ---- */
@@ -132,7 +142,7 @@ pith_status extract_begin(void *ctx, size_t member, struct pith_error *err)
 	const struct pith_archive_member *m = pith_archive_member_at(x->archive, member);
 	const char *last;
 	x->failed_on = m->name;
-	if (m->kind == PITH_MEMBER_LINK)
+	if (m->kind == PITH_MEMBER_LINK || m->kind == PITH_MEMBER_HARD_LINK)
 		return PITH_OK; /* extract_finish() */
 	PITH_TRY(open_parent(x, m->name, &x->parent, &last, err));
 	if (m->kind == PITH_MEMBER_FILE) {
@@ -164,10 +174,26 @@ pith_status extract_data(void *ctx, const void *data, size_t nbytes, struct pith
 	return PITH_OK;
 }
 
-static pith_status set_mode_and_time(int fd, const struct pith_archive_member *m, struct pith_error *err)
+/* The owner by name where this system knows it, else by number; 'fd' -1: of the link 'last' in x->parent. */
+static pith_status set_owner(const struct extract *x, int fd, const char *last,
+                             const struct pith_archive_member *m, struct pith_error *err)
+{
+	if (!x->options.owner || !m->has_owner)
+		return PITH_OK;
+	const struct passwd *user = m->uname[0] != '\0' ? getpwnam(m->uname) : NULL;
+	const struct group *group = m->gname[0] != '\0' ? getgrnam(m->gname) : NULL;
+	uid_t uid = user != NULL ? user->pw_uid : (uid_t)m->uid;
+	gid_t gid = group != NULL ? group->gr_gid : (gid_t)m->gid;
+	int failed = fd >= 0 ? fchown(fd, uid, gid) : fchownat(x->parent, last, uid, gid, AT_SYMLINK_NOFOLLOW);
+	return failed == 0 ? PITH_OK : fail_errno(err, "cannot set the owner");
+}
+
+static pith_status set_metadata(const struct extract *x, int fd, const struct pith_archive_member *m,
+                                struct pith_error *err)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 	                            {.tv_sec = (time_t)m->mtime, .tv_nsec = (long)m->mtime_nsec}};
+	PITH_TRY(set_owner(x, fd, NULL, m, err));
 	/* never set-user-id or the like: who made the archive is not who unpacks it */
 	if (fchmod(fd, (mode_t)(m->mode & 0777)) != 0)
 		return fail_errno(err, "cannot set the mode");
@@ -176,22 +202,61 @@ static pith_status set_mode_and_time(int fd, const struct pith_archive_member *m
 	return PITH_OK;
 }
 
+/* The temporary file is complete and becomes 'last' in its folder. */
+static pith_status keep_file(struct extract *x, const struct pith_archive_member *m, const char *last,
+                             struct pith_error *err)
+{
+	PITH_TRY(set_metadata(x, x->fd, m, err));
+	int fd = x->fd;
+	x->fd = -1;
+	if (close(fd) != 0)
+		return fail_errno(err, "cannot write");
+	PITH_TRY(check_absent(x, x->parent, last, err));
+	if (renameat(x->parent, x->temporary, x->parent, last) != 0)
+		return fail_errno(err, "cannot rename");
+	x->temporary[0] = '\0';
+	return PITH_OK;
+}
+
+static const char *last_of(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	return slash != NULL ? slash + 1 : name;
+}
+
 pith_status extract_end(void *ctx, size_t member, struct pith_error *err)
 {
 	struct extract *x = ctx;
 	const struct pith_archive_member *m = pith_archive_member_at(x->archive, member);
-	const char *slash = strrchr(m->name, '/'), *last = slash != NULL ? slash + 1 : m->name;
 	if (m->kind == PITH_MEMBER_FILE) {
-		PITH_TRY(set_mode_and_time(x->fd, m, err));
-		int fd = x->fd;
-		x->fd = -1;
-		if (close(fd) != 0)
-			return fail_errno(err, "cannot write");
-		PITH_TRY(check_absent(x, x->parent, last, err));
-		if (renameat(x->parent, x->temporary, x->parent, last) != 0)
-			return fail_errno(err, "cannot rename");
-		x->temporary[0] = '\0';
+		PITH_TRY(keep_file(x, m, last_of(m->name), err));
 		x->files++;
+	}
+	drop_file(x);
+	return PITH_OK;
+}
+
+pith_status extract_lost(void *ctx, uint64_t nbytes, struct pith_error *err)
+{
+	struct extract *x = ctx;
+	if (x->fd >= 0 && lseek(x->fd, (off_t)nbytes, SEEK_CUR) < 0)
+		return fail_errno(err, "cannot write");
+	return PITH_OK;
+}
+
+pith_status extract_damaged(void *ctx, size_t member, struct pith_error *err)
+{
+	struct extract *x = ctx;
+	const struct pith_archive_member *m = pith_archive_member_at(x->archive, member);
+	char last[NAME_MAX + 1];
+	x->dropped[member] = true;
+	x->damaged++;
+	if (x->options.damaged && m->kind == PITH_MEMBER_FILE) {
+		int written = snprintf(last, sizeof(last), "%s.damaged", last_of(m->name));
+		errno = ENAMETOOLONG;
+		if (written < 0 || (size_t)written >= sizeof(last) || ftruncate(x->fd, (off_t)m->nbytes) != 0)
+			return fail_errno(err, "cannot keep what is left");
+		PITH_TRY(keep_file(x, m, last, err));
 	}
 	drop_file(x);
 	return PITH_OK;
@@ -249,7 +314,35 @@ static pith_status make_link(struct extract *x, const struct pith_archive_member
 		unlinkat(x->parent, last, 0);
 	if (symlinkat(m->target, x->parent, last) != 0)
 		return fail_errno(err, "cannot make the link");
+	PITH_TRY(set_owner(x, -1, last, m, err));
 	utimensat(x->parent, last, times, AT_SYMLINK_NOFOLLOW);
+	drop_file(x);
+	return PITH_OK;
+}
+
+/* To a file that was restored by this run: never to one that was there before, nor through a link. */
+static pith_status make_hard_link(struct extract *x, const struct pith_archive_member *m, struct pith_error *err)
+{
+	const char *last, *file;
+	int folder;
+	if (x->dropped[pith_archive_find(x->archive, m->target)]) {
+		char *name = cli_printable(m->name);
+		cli_say(x->cli, "%s: a hard link to a damaged file: not made", name != NULL ? name : "");
+		free(name);
+		x->damaged++;
+		return PITH_OK;
+	}
+	PITH_TRY(open_parent(x, m->name, &x->parent, &last, err));
+	PITH_TRY(check_absent(x, x->parent, last, err));
+	if (x->options.force)
+		unlinkat(x->parent, last, 0);
+	PITH_TRY(open_parent(x, m->target, &folder, &file, err));
+	int failed = linkat(folder, file, x->parent, last, 0);
+	int saved = errno;
+	close(folder);
+	errno = saved;
+	if (failed != 0)
+		return fail_errno(err, "cannot make the hard link");
 	drop_file(x);
 	return PITH_OK;
 }
@@ -262,7 +355,7 @@ static pith_status finish_folder(struct extract *x, const struct pith_archive_me
 	x->fd = openat(x->parent, last, FOLDER_FLAGS);
 	if (x->fd < 0)
 		return fail_errno(err, "cannot open the folder");
-	PITH_TRY(set_mode_and_time(x->fd, m, err));
+	PITH_TRY(set_metadata(x, x->fd, m, err));
 	drop_file(x);
 	return PITH_OK;
 }
@@ -271,18 +364,22 @@ pith_status extract_finish(struct extract *x, const bool *selected, struct pith_
 {
 	struct pith_archive_info info;
 	pith_archive_info(x->archive, &info);
-	for (size_t i = 0; i < info.member_count; i++) {
-		const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
-		x->failed_on = m->name;
-		if (m->kind == PITH_MEMBER_LINK && (selected == NULL || selected[i]))
-			PITH_TRY(make_link(x, m, err));
-	}
+	/* hard links before symbolic ones, so that the way to a file is what this run made */
+	for (int kind = PITH_MEMBER_HARD_LINK; kind >= PITH_MEMBER_LINK; kind--)
+		for (size_t i = 0; i < info.member_count; i++) {
+			const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
+			if ((int)m->kind != kind || (selected != NULL && !selected[i]))
+				continue;
+			x->failed_on = m->name;
+			PITH_TRY(kind == PITH_MEMBER_LINK ? make_link(x, m, err) : make_hard_link(x, m, err));
+		}
 	/* last to first: what is in a folder comes before the folder, whose mode may shut it */
 	for (size_t i = (size_t)info.member_count; i-- > 0;) {
 		const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
+		if (m->kind != PITH_MEMBER_DIRECTORY || (selected != NULL && !selected[i]))
+			continue;
 		x->failed_on = m->name;
-		if (m->kind == PITH_MEMBER_DIRECTORY && (selected == NULL || selected[i]))
-			PITH_TRY(finish_folder(x, m, err));
+		PITH_TRY(finish_folder(x, m, err));
 	}
 	return PITH_OK;
 }

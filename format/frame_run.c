@@ -32,7 +32,7 @@ pith_status pith_frame_run_decode(const uint8_t *stored, size_t nbytes, uint8_t 
                                   size_t raw_nbytes, uint64_t off, struct pith_error *err)
 {
 	size_t got = ZSTD_decompress(out, raw_nbytes, stored, nbytes);
-	// spec text.7: "The payload of method 1 is one or more complete zstd frames"
+	// spec text.7: "The code of method 1 is one or more complete zstd frames"
 	if (ZSTD_isError(got) || got != raw_nbytes)
 		return pith_fail(err, PITH_E_CORRUPT, off, "text.7", "the zstd frames do not decode: %s",
 		                 ZSTD_isError(got) ? ZSTD_getErrorName(got) : "short");

@@ -31,6 +31,12 @@ pith_status pith_frame_check(const uint8_t *stored, size_t nbytes, uint64_t raw_
 	return PITH_OK;
 }
 
+uint64_t pith_frame_content_nbytes(const uint8_t *stored, size_t nbytes)
+{
+	unsigned long long content = ZSTD_getFrameContentSize(stored, nbytes);
+	return content == ZSTD_CONTENTSIZE_ERROR || content == ZSTD_CONTENTSIZE_UNKNOWN ? UINT64_MAX : content;
+}
+
 pith_status pith_frame_decode(const uint8_t *stored, size_t nbytes, uint8_t *out,
                               size_t raw_nbytes, uint64_t off, struct pith_error *err)
 {

@@ -15,6 +15,8 @@
  */
 pith_status pith_frame_check(const uint8_t *stored, size_t nbytes, uint64_t raw_nbytes,
                              uint64_t off, struct pith_error *err);
+/* The content size that a frame gives; UINT64_MAX: none, or no frame. */
+uint64_t pith_frame_content_nbytes(const uint8_t *stored, size_t nbytes);
 /* Decode into out, which has raw_nbytes bytes; the frame must fill it exactly. */
 pith_status pith_frame_decode(const uint8_t *stored, size_t nbytes, uint8_t *out,
                               size_t raw_nbytes, uint64_t off, struct pith_error *err);

@@ -1,11 +1,12 @@
 /*
- * Fuzzing the reader of text archives: checksums of whatever the fuzzer made are put right first, so it gets behind
- * them.  A toy model decodes; memory is bounded.
+ * Fuzzing the readers of text archives: checksums of whatever the fuzzer made are put right first, so it gets behind
+ * them.  Then it is read as it is, appended to and read again, and recovered as if the directory were lost.  A toy
+ * model decodes; memory is bounded.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "archive_format.h"
-#include "checksum.h"
+#include "archive_reseal.h"
+#include "bytes.h"
 #include "text_archive.h"
 #include "toy_lm.h"
 
@@ -24,43 +25,64 @@ static pith_status read_input(void *ctx, uint64_t off, void *data, size_t nbytes
 	return PITH_OK;
 }
 
-/* Header, trailer, and, where the directory is raw, directory and segments. */
-static void reseal(struct input *in)
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
+
+static pith_status append(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
 {
-	if (in->nbytes < 128)
-		return;
-	uint8_t *p = in->data, *trailer = p + in->nbytes - 64;
-	static const uint8_t magic[8] = {0x89, 'P', 'T', 'Z', 0x0d, 0x0a, 0x1a, 0x0a};
-	memcpy(p, magic, 8);
-	store_le64(p + 56, pith_xxh3_64(p, 56));
-	memcpy(trailer, "PZTR", 4);
-	store_le64(trailer + 48, in->nbytes);
-	uint64_t off = load_le64(trailer + 8), end = in->nbytes - 64;
-	if (off >= 64 && off <= end && end - off >= 32) {
-		uint8_t *directory = p + off;
-		store_le64(trailer + 16, end - off);
-		if (load_le32(trailer + 4) == 0) {
-			uint64_t count = load_le32(directory + 8);
-			store_le64(trailer + 24, end - off);
-			store_le64(directory, load_le64(p + 56));
-			for (uint64_t i = 0; i < count && 32 + 24 * (i + 1) <= end - off; i++) {
-				uint8_t *entry = directory + 32 + 24 * i;
-				uint64_t at = load_le64(entry);
-				uint32_t stored = load_le32(entry + 12);
-				if (at < 64 || at > off || off - at < 40 || stored > off - at - 40)
-					continue;
-				memcpy(p + at, "PZSG", 4);
-				store_le64(p + at + 24, pith_xxh3_64(p + at + 40, stored));
-				store_le32(p + at + 36, (uint32_t)pith_xxh3_64(p + at, 36));
-				store_le64(entry + 16, pith_xxh3_64(p + at, 40));
-			}
-		}
-		pith_xxh3_128(directory, (size_t)(end - off), trailer + 32);
-	}
-	store_le64(trailer + 56, pith_xxh3_64(trailer, 56));
+	struct input *out = ctx;
+	(void)err;
+	out->data = realloc(out->data, out->nbytes + nbytes + 1);
+	if (out->data == NULL)
+		abort();
+	memcpy(out->data + out->nbytes, data, nbytes);
+	out->nbytes += nbytes;
+	return PITH_OK;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
+static pith_status ignore_loss(void *ctx, size_t member, uint64_t off, uint64_t nbytes,
+                               const struct pith_error *why, struct pith_error *err)
+{
+	(void)ctx, (void)member, (void)off, (void)nbytes, (void)why, (void)err;
+	return PITH_OK;
+}
+
+static void read_archive(const struct pith_archive *archive, const struct pith_text_coder *coder)
+{
+	struct pith_archive_read_options o = {.coder = coder, .memory_limit = (size_t)32 << 20,
+	                                      .every_segment = true, .lost = ignore_loss};
+	if (pith_archive_selected_nbytes(archive, NULL) <= 1 << 20)
+		pith_archive_read(archive, NULL, &o, NULL);
+}
+
+/* A member more, under the name of the first if there is one; the result must open. */
+static void append_and_read(const struct pith_archive *archive, const struct input *in)
+{
+	struct input grown = {NULL, 0};
+	struct pith_archive_writer *w = NULL;
+	struct pith_archive *again = NULL;
+	struct pith_archive_info info;
+	pith_archive_info(archive, &info);
+	append(&grown, in->data, (size_t)info.archive_nbytes, NULL);
+	struct pith_archive_writer_options o = {.append_to = archive, .sink = append, .sink_ctx = &grown};
+	struct pith_archive_member m = {.kind = PITH_MEMBER_FILE, .name = "n", .name_nbytes = 1, .target = ""};
+	if (info.member_count > 0) {
+		m.name = pith_archive_member_at(archive, 0)->name;
+		m.name_nbytes = strlen(m.name);
+	}
+	if (pith_archive_writer_new(&o, &w, NULL) == PITH_OK) {
+		if (pith_archive_writer_member(w, &m, NULL) != PITH_OK ||
+		    pith_archive_writer_data(w, "new", 3, NULL) != PITH_OK ||
+		    pith_archive_writer_finish(w, NULL, NULL) != PITH_OK)
+			abort();
+		struct pith_archive_source source = {grown.nbytes, read_input, &grown};
+		if (pith_archive_open(&source, &again, NULL) != PITH_OK || pith_archive_find(again, m.name) == SIZE_MAX)
+			abort();
+	}
+	pith_archive_writer_free(w);
+	pith_archive_close(again);
+	free(grown.data);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 {
 	struct pith_text_coder *coder = NULL;
@@ -72,12 +94,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 		return 0;
 	}
 	memcpy(in.data, data, nbytes);
-	reseal(&in);
+	archive_reseal(in.data, nbytes);
 	struct pith_archive_source source = {nbytes, read_input, &in};
 	if (pith_archive_open(&source, &archive, NULL) == PITH_OK) {
-		struct pith_archive_read_options o = {.coder = coder, .memory_limit = (size_t)32 << 20};
-		if (pith_archive_selected_nbytes(archive, NULL) <= 1 << 20)
-			pith_archive_read(archive, NULL, &o, NULL);
+		read_archive(archive, coder);
+		append_and_read(archive, &in);
+		pith_archive_close(archive);
+	}
+	if (pith_archive_recover(&source, &archive, NULL) == PITH_OK) {
+		read_archive(archive, coder);
 		pith_archive_close(archive);
 	}
 	pith_text_coder_free(coder);

@@ -1,162 +1,23 @@
 /*
- * Reading a text archive: open, find, decode selected members.  Members are visited in order of
- * content, so segments are needed in ascending order and each is decoded once; a batch of
- * them is decoded side by side, one thread a segment.
+ * Decoding members of a text archive.  Members are visited in order of content, so segments are needed in ascending
+ * order and each is decoded once; a batch of them is decoded side by side, one thread a segment.
  *
  * Nothing is handed out before its segment's checksum matches, and a member is not
  * called complete before its own does.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "archive_format.h"
+#include "archive_reader.h"
 
+#include "bytes.h"
 #include "checksum.h"
 #include "frame_run.h"
-#include "frame_zstd.h"
 #include "text_archive.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define SEGMENTS_PER_THREAD 2u
-
-struct pith_archive {
-	struct pith_archive_source source;
-	struct archive_header header;
-	struct archive_trailer trailer;
-	struct archive_directory directory;
-};
-
-/* ---- opening ---- */
-
-/* *plain: the decoded directory, which the caller frees; it may be 'stored' itself. */
-static pith_status unpack_directory(const struct archive_trailer *t, uint8_t *stored, uint8_t **plain,
-                                    struct pith_error *err)
-{
-	size_t stored_nbytes = (size_t)t->directory_stored_nbytes, nbytes = (size_t)t->directory_nbytes;
-	uint8_t root[16];
-	*plain = stored;
-	pith_xxh3_128(stored, stored_nbytes, root);
-	// spec text.10: "archive_root matches the stored directory, which decodes to exactly directory_nbytes bytes"
-	if (memcmp(root, t->archive_root, sizeof(root)) != 0)
-		return pith_fail(err, PITH_E_CORRUPT, t->directory_off, "text.10", "the directory is damaged");
-	if (t->directory_encoding == 0)
-		return PITH_OK;
-	PITH_TRY(pith_frame_check(stored, stored_nbytes, nbytes, t->directory_off, err));
-	*plain = malloc(nbytes);
-	if (*plain == NULL)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for the directory");
-	return pith_frame_decode(stored, stored_nbytes, *plain, nbytes, t->directory_off, err);
-}
-
-static pith_status load_directory(struct pith_archive *a, struct pith_error *err)
-{
-	const struct archive_trailer *t = &a->trailer;
-	uint8_t *stored = malloc((size_t)t->directory_stored_nbytes + 1), *plain = stored;
-	if (stored == NULL)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for the directory");
-	pith_status status = a->source.read_at(a->source.ctx, t->directory_off, stored,
-	                                       (size_t)t->directory_stored_nbytes, err);
-	if (status == PITH_OK)
-		status = unpack_directory(t, stored, &plain, err);
-	if (status == PITH_OK)
-		status = archive_directory_load(plain, (size_t)t->directory_nbytes, a->header.header_xxh3,
-		                                t->directory_off, &a->directory, err);
-	if (plain != stored)
-		free(plain);
-	free(stored);
-	return status;
-}
-
-static pith_status load_ends(struct pith_archive *a, struct pith_error *err)
-{
-	uint8_t bytes[ARCHIVE_HEADER_NBYTES];
-	uint64_t nbytes = a->source.nbytes;
-	size_t head = nbytes < sizeof(bytes) ? (size_t)nbytes : sizeof(bytes);
-	PITH_TRY(a->source.read_at(a->source.ctx, 0, bytes, head, err));
-	PITH_TRY(archive_header_load(bytes, head, &a->header, err));
-	if (nbytes < ARCHIVE_HEADER_NBYTES + ARCHIVE_TRAILER_NBYTES)
-		return pith_fail(err, PITH_E_CORRUPT, nbytes, "text.8",
-		                 "no trailer at the end: the archive is cut off");
-	PITH_TRY(a->source.read_at(a->source.ctx, nbytes - ARCHIVE_TRAILER_NBYTES, bytes,
-	                           ARCHIVE_TRAILER_NBYTES, err));
-	return archive_trailer_load(bytes, nbytes, &a->trailer, err);
-}
-
-pith_status pith_archive_open(const struct pith_archive_source *source, struct pith_archive **out,
-                              struct pith_error *err)
-{
-	*out = NULL;
-	struct pith_archive *a = calloc(1, sizeof(*a));
-	if (a == NULL)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for the archive");
-	a->source = *source;
-	pith_status status = load_ends(a, err);
-	if (status == PITH_OK)
-		status = load_directory(a, err);
-	if (status != PITH_OK)
-		pith_archive_close(a);
-	else
-		*out = a;
-	return status;
-}
-
-void pith_archive_close(struct pith_archive *a)
-{
-	if (a == NULL)
-		return;
-	archive_directory_free(&a->directory);
-	free(a);
-}
-
-void pith_archive_info(const struct pith_archive *a, struct pith_archive_info *out)
-{
-	*out = (struct pith_archive_info){
-		.numerics_version = a->header.numerics_version,
-		.segment_nbytes = a->header.segment_nbytes,
-		.segment_count = a->directory.segment_count,
-		.member_count = a->directory.member_count,
-		.content_nbytes = a->directory.content_nbytes,
-		.archive_nbytes = a->source.nbytes,
-	};
-	memcpy(out->model_identity, a->header.model_identity, 16);
-	memcpy(out->archive_root, a->trailer.archive_root, 16);
-}
-
-const struct pith_archive_member *pith_archive_member_at(const struct pith_archive *a, size_t i)
-{
-	return &a->directory.members[i];
-}
-
-size_t pith_archive_find(const struct pith_archive *a, const char *name)
-{
-	size_t nbytes = strlen(name);
-	for (size_t i = 0; i < a->directory.member_count; i++) {
-		const struct pith_archive_member *m = &a->directory.members[i];
-		if (m->name_nbytes == nbytes && memcmp(m->name, name, nbytes) == 0)
-			return i;
-	}
-	return SIZE_MAX;
-}
-
-uint64_t pith_archive_member_stored(const struct pith_archive *a, size_t i)
-{
-	const struct pith_archive_member *m = &a->directory.members[i];
-	uint64_t begin = a->directory.content_off[i], end = begin + m->nbytes, total = 0;
-	if (m->nbytes == 0)
-		return 0;
-	for (size_t s = m->segment; s < a->directory.segment_count; s++) {
-		const struct archive_segment *g = &a->directory.segments[s];
-		if (g->content_off >= end)
-			break;
-		uint64_t from = begin > g->content_off ? begin : g->content_off;
-		uint64_t until = g->content_off + g->raw_nbytes;
-		until = until < end ? until : end;
-		total += ((uint64_t)g->stored_nbytes + ARCHIVE_SEGMENT_HEADER_NBYTES) * (until - from) /
-		         g->raw_nbytes;
-	}
-	return total;
-}
 
 /* ---- which segments ---- */
 
@@ -169,9 +30,10 @@ static bool *needed_segments(const struct pith_archive *a, const bool *selected)
 		const struct pith_archive_member *m = &d->members[i];
 		if (m->nbytes == 0 || (selected != NULL && !selected[i]))
 			continue;
-		uint64_t end = d->content_off[i] + m->nbytes;
-		for (size_t s = m->segment; s < d->segment_count && d->segments[s].content_off < end; s++)
-			needed[s] = true;
+		uint64_t end = m->content_off + m->nbytes;
+		for (size_t s = archive_directory_segment_at(d, m->content_off);
+		     s < d->segment_count && d->segments[s].content_off < end; s++)
+			needed[s] = d->segments[s].raw_nbytes > 0;
 	}
 	return needed;
 }
@@ -186,38 +48,13 @@ uint64_t pith_archive_selected_nbytes(const struct pith_archive *a, const bool *
 	return total;
 }
 
-static pith_status load_segment_header(const struct pith_archive *a, size_t s,
-                                       struct segment_header *h, struct pith_error *err)
+bool pith_archive_needs_model(const struct pith_archive *a, const bool *selected)
 {
-	const struct archive_segment *g = &a->directory.segments[s];
-	uint8_t bytes[ARCHIVE_SEGMENT_HEADER_NBYTES];
-	PITH_TRY(a->source.read_at(a->source.ctx, g->off, bytes, sizeof(bytes), err));
-	PITH_TRY(segment_header_load(bytes, g->off, h, err));
-	// spec text.16: "segment_xxh3 matches and sizes and index agree"
-	if (pith_xxh3_64(bytes, sizeof(bytes)) != g->segment_xxh3 || h->raw_nbytes != g->raw_nbytes ||
-	    h->stored_nbytes != g->stored_nbytes || h->index != s)
-		return pith_fail(err, PITH_E_CORRUPT, g->off, "text.16",
-		                 "the segment is not the one that the directory names");
-	return PITH_OK;
-}
-
-pith_status pith_archive_needs_model(const struct pith_archive *a, const bool *selected, bool *out,
-                                     struct pith_error *err)
-{
-	*out = false;
-	bool *needed = needed_segments(a, selected);
-	if (needed == NULL)
-		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to read the archive");
-	pith_status status = PITH_OK;
-	for (size_t s = 0; s < a->directory.segment_count && status == PITH_OK && !*out; s++) {
-		struct segment_header h;
-		if (!needed[s])
-			continue;
-		status = load_segment_header(a, s, &h, err);
-		*out = status == PITH_OK && h.method == SEGMENT_MODEL;
-	}
+	bool *needed = selected != NULL ? needed_segments(a, selected) : NULL, found = false;
+	for (size_t s = 0; s < a->directory.segment_count && !found; s++)
+		found = a->directory.segments[s].method == SEGMENT_MODEL && (needed == NULL || needed[s]);
 	free(needed);
-	return status;
+	return found;
 }
 
 /* ---- decoding segments ---- */
@@ -239,26 +76,36 @@ struct reading {
 	size_t batch_count, batch_cap;
 	const struct pith_executor *inner;
 	struct archive_tally tally;
+	bool lost; /* something of the member being read */
 };
+
+static pith_status load_segment_header(const struct pith_archive *a, size_t s,
+                                       struct segment_header *h, struct pith_error *err)
+{
+	const struct archive_segment *g = &a->directory.segments[s];
+	uint8_t bytes[ARCHIVE_SEGMENT_HEADER_NBYTES];
+	PITH_TRY(a->source.read_at(a->source.ctx, g->off, bytes, sizeof(bytes), err));
+	PITH_TRY(segment_header_load(bytes, g->off, h, err));
+	/* recovery takes segments from where they came to lie after a loss */
+	bool moved = h->off != g->off && !a->is_recovered;
+	// spec text.16: "segment_xxh3 matches, method, sizes and off agree and content_off is the sum of the raw_nbytes before it"
+	if (pith_xxh3_64(bytes, sizeof(bytes)) != g->segment_xxh3 || h->method != g->method ||
+	    h->raw_nbytes != g->raw_nbytes || h->stored_nbytes != g->stored_nbytes ||
+	    h->records_nbytes != g->records_nbytes || h->content_off != g->content_off || moved)
+		return pith_fail(err, PITH_E_CORRUPT, g->off, "text.16",
+		                 "the segment is not the one that the directory names");
+	return PITH_OK;
+}
 
 static pith_status check_coder(const struct reading *r, struct pith_error *err)
 {
-	const struct pith_archive *a = r->archive;
-	char wanted[33];
-	for (size_t i = 0; i < 16; i++)
-		snprintf(wanted + 2 * i, 3, "%02x", (unsigned)a->header.model_identity[i]);
-	if (r->options->coder == NULL)
+	const struct text_lm *lm =
+		r->options->coder != NULL ? pith_text_coder_segment(r->options->coder)->lm : NULL;
+	if (lm == NULL && r->archive->header_lost)
 		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
-		                 "needs the model with identity %s", wanted);
-	const struct text_lm *lm = pith_text_coder_segment(r->options->coder)->lm;
-	if (memcmp(lm->identity, a->header.model_identity, 16) != 0)
-		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
-		                 "needs the model with identity %s, not the one given", wanted);
-	if (lm->numerics_version != a->header.numerics_version)
-		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
-		                 "needs numerics version %u, the model has %u", a->header.numerics_version,
-		                 lm->numerics_version);
-	return PITH_OK;
+		                 "needs a model, and the header that names it is lost");
+	return archive_check_model(r->archive, lm != NULL ? lm->identity : NULL,
+	                           lm != NULL ? lm->numerics_version : 0, err);
 }
 
 /* Decode checked payload bytes into raw: [h->raw_nbytes]. */
@@ -283,19 +130,25 @@ static pith_status decode_payload(struct reading *r, const struct segment_header
 	return PITH_OK;
 }
 
-static pith_status decode_segment(struct reading *r, struct decoded *d, uint8_t *stored,
+/* payload: records and code. */
+static pith_status decode_segment(struct reading *r, struct decoded *d, uint8_t *payload,
                                   const struct segment_header *h)
 {
 	const struct pith_archive *a = r->archive;
 	uint64_t off = a->directory.segments[d->index].off + ARCHIVE_SEGMENT_HEADER_NBYTES;
-	PITH_TRY(a->source.read_at(a->source.ctx, off, stored, h->stored_nbytes, &d->err));
+	size_t nbytes = (size_t)h->records_nbytes + h->stored_nbytes;
+	PITH_TRY(a->source.read_at(a->source.ctx, off, payload, nbytes, &d->err));
 	// spec text.5: "stored_xxh3 matches the payload, and raw_xxh3 the decoded content"
-	if (pith_xxh3_64(stored, h->stored_nbytes) != h->stored_xxh3)
+	if (pith_xxh3_64(payload, nbytes) != h->stored_xxh3)
 		return pith_fail(&d->err, PITH_E_CORRUPT, off, "text.5", "the payload is damaged");
-	PITH_TRY(decode_payload(r, h, stored, off, d->raw, &d->err));
+	off += h->records_nbytes;
+	if (h->raw_nbytes > 0)
+		PITH_TRY(decode_payload(r, h, payload + h->records_nbytes, off, d->raw, &d->err));
 	if (pith_xxh3_64(d->raw, h->raw_nbytes) != h->raw_xxh3)
 		return pith_fail(&d->err, PITH_E_CORRUPT, off, "text.5",
-		                 "the payload is whole, yet decodes to other content: the writer was wrong");
+		                 r->archive->header_lost && h->method == SEGMENT_MODEL ?
+		                         "another model coded it: the header that names it is lost" :
+		                         "the payload is whole, yet decodes to other content: the writer was wrong");
 	return PITH_OK;
 }
 
@@ -307,12 +160,12 @@ static void decode_task(void *arg, size_t i)
 	d->status = load_segment_header(r->archive, d->index, &h, &d->err);
 	if (d->status != PITH_OK)
 		return;
-	uint8_t *stored = malloc(h.stored_nbytes);
-	d->raw = malloc(h.raw_nbytes);
-	d->status = stored != NULL && d->raw != NULL ?
-	                    decode_segment(r, d, stored, &h) :
+	uint8_t *payload = malloc((size_t)h.records_nbytes + h.stored_nbytes);
+	d->raw = malloc((size_t)h.raw_nbytes + 1);
+	d->status = payload != NULL && d->raw != NULL ?
+	                    decode_segment(r, d, payload, &h) :
 	                    pith_fail(&d->err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for a segment");
-	free(stored);
+	free(payload);
 }
 
 static void drop_batch(struct reading *r)
@@ -349,69 +202,133 @@ static void load_batch(struct reading *r, size_t first)
 static void name_fault(const struct decoded *d, const struct pith_archive_member *m,
                        struct pith_error *err)
 {
-	if (err == NULL)
-		return;
 	*err = d->err;
 	char head[96];
 	snprintf(head, sizeof(head), "segment %zu, needed for '%.50s': ", d->index, m->name);
 	snprintf(err->msg, sizeof(err->msg), "%.95s%.103s", head, d->err.msg);
 }
 
-/* Decoded content of segment s for member i, borrowed until the next call. */
-static pith_status get_segment(struct reading *r, size_t s, size_t i, const uint8_t **raw,
-                               struct pith_error *err)
+/* The decoded segment s, which is needed; borrowed until the next call. */
+static const struct decoded *get_segment(struct reading *r, size_t s)
 {
-	for (int tries = 0; tries < 2; tries++) {
-		for (size_t k = 0; k < r->batch_count; k++) {
-			const struct decoded *d = &r->batch[k];
-			if (d->index != s)
-				continue;
-			*raw = d->raw;
-			if (d->status != PITH_OK)
-				name_fault(d, &r->archive->directory.members[i], err);
-			return d->status;
-		}
-		load_batch(r, s);
-	}
-	return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL, "segment %zu was not asked for", s);
+	for (size_t k = 0; k < r->batch_count; k++)
+		if (r->batch[k].index == s)
+			return &r->batch[k];
+	load_batch(r, s);
+	return &r->batch[0];
 }
 
 /* ---- members ---- */
+
+/* Members are read on behind a fault when the caller wants to know about each; not when we failed ourselves. */
+static bool goes_on(const struct reading *r, pith_status status)
+{
+	return r->options->lost != NULL && status != PITH_E_MEMORY && status != PITH_E_ARGUMENT &&
+	       status != PITH_E_LIMIT;
+}
+
+/* 'why' happened to bytes of member i: tell, or fail. */
+static pith_status lose(struct reading *r, size_t i, uint64_t off, uint64_t nbytes,
+                        const struct pith_error *why, struct pith_error *err)
+{
+	if (goes_on(r, why->status)) {
+		r->lost = true;
+		return r->options->lost(r->options->ctx, i, off, nbytes, why, err);
+	}
+	if (err != NULL)
+		*err = *why;
+	return why->status;
+}
 
 static pith_status read_content(struct reading *r, size_t i, struct pith_xxh3 *hash,
                                 struct pith_error *err)
 {
 	const struct archive_directory *d = &r->archive->directory;
-	uint64_t at = d->content_off[i], end = at + d->members[i].nbytes;
-	for (size_t s = d->members[i].segment; at < end; s++) {
-		const struct archive_segment *g = &d->segments[s];
-		const uint8_t *raw = NULL;
-		PITH_TRY(get_segment(r, s, i, &raw, err));
+	const struct pith_archive_member *m = &d->members[i];
+	uint64_t begin = m->content_off, at = begin, end = begin + m->nbytes;
+	while (at < end) {
+		struct pith_error why;
+		size_t s = archive_directory_segment_at(d, at);
+		const struct archive_segment *g = s < d->segment_count ? &d->segments[s] : NULL;
+		if (g == NULL || g->content_off > at) {
+			uint64_t until = g != NULL && g->content_off < end ? g->content_off : end;
+			pith_fail(&why, PITH_E_CORRUPT, PITH_NO_OFF, NULL, "a segment is lost");
+			PITH_TRY(lose(r, i, at - begin, until - at, &why, err));
+			at = until;
+			continue;
+		}
+		const struct decoded *c = get_segment(r, s);
 		size_t skip = (size_t)(at - g->content_off), take = g->raw_nbytes - skip;
 		take = take < end - at ? take : (size_t)(end - at);
-		pith_xxh3_update_128(hash, raw + skip, take);
-		if (r->options->data != NULL)
-			PITH_TRY(r->options->data(r->options->ctx, raw + skip, take, err));
+		if (c->status != PITH_OK) {
+			name_fault(c, m, &why);
+			PITH_TRY(lose(r, i, at - begin, take, &why, err));
+		} else {
+			pith_xxh3_update_128(hash, c->raw + skip, take);
+			if (r->options->data != NULL)
+				PITH_TRY(r->options->data(r->options->ctx, c->raw + skip, take, err));
+		}
 		at += take;
 	}
 	return PITH_OK;
 }
 
+/* What only the whole member tells: its checksum, and whether more of it is missing. */
+static pith_status check_member(struct reading *r, size_t i, const struct pith_xxh3 *hash, struct pith_error *err)
+{
+	const struct pith_archive_member *m = &r->archive->directory.members[i];
+	struct pith_error why;
+	uint8_t digest[16];
+	if (m->is_open_ended) {
+		pith_fail(&why, PITH_E_CORRUPT, PITH_NO_OFF, NULL, "the segment behind it is lost: there may be more of it");
+		return lose(r, i, m->nbytes, 0, &why, err);
+	}
+	pith_xxh3_digest_128(hash, digest);
+	bool has_digest = m->kind == PITH_MEMBER_FILE && !r->archive->is_recovered;
+	// spec text.17: "The content of a file matches its content_xxh3."
+	if (r->lost || !has_digest || memcmp(digest, m->content_xxh3, 16) == 0)
+		return PITH_OK;
+	pith_fail(&why, PITH_E_CORRUPT, PITH_NO_OFF, "text.17", "the content of '%.100s' does not match its checksum",
+	          m->name);
+	return lose(r, i, 0, m->nbytes, &why, err);
+}
+
 static pith_status read_member(struct reading *r, size_t i, struct pith_xxh3 *hash,
                                struct pith_error *err)
 {
-	const struct pith_archive_member *m = &r->archive->directory.members[i];
-	uint8_t digest[16];
-	if (r->options->begin != NULL)
-		PITH_TRY(r->options->begin(r->options->ctx, i, err));
+	const struct pith_archive_read_options *o = r->options;
+	r->lost = false;
+	if (o->begin != NULL)
+		PITH_TRY(o->begin(o->ctx, i, err));
 	pith_xxh3_reset_128(hash);
 	PITH_TRY(read_content(r, i, hash, err));
-	pith_xxh3_digest_128(hash, digest);
-	// spec text.17: "The content of a file matches its content_xxh3."
-	if (m->kind == PITH_MEMBER_FILE && memcmp(digest, m->content_xxh3, 16) != 0)
-		return pith_fail(err, PITH_E_CORRUPT, PITH_NO_OFF, "text.17",
-		                 "the content of '%.100s' does not match its checksum", m->name);
-	return r->options->end != NULL ? r->options->end(r->options->ctx, i, err) : PITH_OK;
+	PITH_TRY(check_member(r, i, hash, err));
+	if (r->lost)
+		return o->damaged != NULL ? o->damaged(o->ctx, i, err) : PITH_OK;
+	return o->end != NULL ? o->end(o->ctx, i, err) : PITH_OK;
+}
+
+/* Segments that no selected member needs. */
+static pith_status read_others(struct reading *r, struct pith_error *err)
+{
+	const struct archive_directory *d = &r->archive->directory;
+	for (size_t s = 0; s < d->segment_count; s++)
+		r->needed[s] = !r->needed[s];
+	for (size_t s = 0; s < d->segment_count; s++) {
+		const struct decoded *c = r->needed[s] ? get_segment(r, s) : NULL;
+		if (c != NULL && c->status != PITH_OK)
+			PITH_TRY(lose(r, SIZE_MAX, d->segments[s].content_off, d->segments[s].raw_nbytes, &c->err, err));
+	}
+	return PITH_OK;
+}
+
+static pith_status read_all(struct reading *r, struct pith_xxh3 *hash, struct pith_error *err)
+{
+	for (size_t i = 0; i < r->archive->directory.member_count; i++)
+		if (r->selected == NULL || r->selected[i])
+			PITH_TRY(read_member(r, i, hash, err));
+	drop_batch(r);
+	return r->options->every_segment ? read_others(r, err) : PITH_OK;
 }
 
 pith_status pith_archive_read(const struct pith_archive *a, const bool *selected,
@@ -430,12 +347,10 @@ pith_status pith_archive_read(const struct pith_archive *a, const bool *selected
 	r.needed = needed_segments(a, selected);
 	r.batch = calloc(r.batch_cap, sizeof(*r.batch));
 	struct pith_xxh3 *hash = pith_xxh3_new();
-	pith_status status = PITH_OK;
-	if (r.needed == NULL || r.batch == NULL || hash == NULL)
-		status = pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to read the archive");
-	for (size_t i = 0; i < a->directory.member_count && status == PITH_OK; i++)
-		if (selected == NULL || selected[i])
-			status = read_member(&r, i, hash, err);
+	pith_status status = r.needed != NULL && r.batch != NULL && hash != NULL ?
+	                             read_all(&r, hash, err) :
+	                             pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL,
+	                                       "no memory to read the archive");
 	if (r.batch != NULL)
 		drop_batch(&r);
 	free(r.batch);

@@ -42,21 +42,31 @@ void pith_text_coder_free(struct pith_text_coder *coder);
 
 /* ---- members ---- */
 
-enum pith_member_kind { PITH_MEMBER_FILE = 1, PITH_MEMBER_DIRECTORY = 2, PITH_MEMBER_LINK = 3 };
+enum pith_member_kind {
+	PITH_MEMBER_FILE = 1,
+	PITH_MEMBER_DIRECTORY = 2,
+	PITH_MEMBER_LINK = 3,     /* symbolic */
+	PITH_MEMBER_HARD_LINK = 4 /* its target is the name of a file member before it */
+};
 
 struct pith_archive_member {
 	enum pith_member_kind kind;
 	uint32_t mode;       /* permission bits, 0 .. 07777 */
 	int64_t mtime;       /* seconds since 1970 */
 	uint32_t mtime_nsec;
+	bool has_owner;
+	uint32_t uid, gid;
+	const char *uname, *gname; /* at most 255 bytes; "" or NULL: unknown */
 	const char *name;    /* relative path, '/' between components, NUL-terminated; any bytes */
 	size_t name_nbytes;
-	const char *target;  /* of a symbolic link; else "" */
+	const char *target;  /* of a link; else "" */
 	size_t target_nbytes;
 	/* Set by the library: */
-	uint64_t nbytes;
-	uint32_t segment, offset; /* where the content starts */
-	uint8_t content_xxh3[16];
+	uint64_t nbytes;      /* of a file */
+	uint64_t content_off; /* content bytes of the archive before its first one */
+	bool is_open_ended;   /* recovered: more than nbytes may have been in it */
+	bool is_replaced;     /* never in an archive that was opened */
+	uint8_t content_xxh3[16]; /* zero when recovered without the directory */
 };
 
 /*
@@ -77,6 +87,17 @@ struct pith_archive_writer_options {
 	bool no_verify;                       /* do not decode each coded segment and compare */
 	/* Plan of the coder, for measurements: 0 means what was measured to be best. */
 	uint32_t window, overlap_plus_one, stream_count;
+	/*
+	 * Append to this archive, which stays open until the writer is freed: the sink's bytes belong behind the
+	 * info's archive_nbytes bytes of it.  Its coder is that of the header (or NULL: zstd only, which is
+	 * PITH_E_UNSUPPORTED's remedy), and segment_nbytes is not used.  NULL: a new archive.
+	 */
+	const struct pith_archive *append_to;
+	/* Bytes of the .pith file behind 'coder' to put inside; NULL: none.  Borrowed until pith_archive_writer_new() returns. */
+	const void *embed;
+	size_t embed_nbytes;
+	/* Called before the trailer is given to the sink: all before it should be on the disk by then.  May be NULL. */
+	pith_status (*barrier)(void *ctx, struct pith_error *err);
 	/* Take nbytes bytes or return PITH_E_IO (in err). */
 	pith_status (*sink)(void *ctx, const void *data, size_t nbytes, struct pith_error *err);
 	void *sink_ctx;
@@ -87,7 +108,8 @@ struct pith_archive_stats {
 	uint64_t content_nbytes, archive_nbytes;
 	uint64_t segments, model_segments;
 	uint64_t model_content_nbytes, model_stored_nbytes;
-	uint64_t verify_failures; /* segments that did not decode to themselves and went to zstd */
+	uint64_t verify_failures; /* segments that did not decode to themselves and were coded otherwise */
+	uint64_t members, replaced; /* of this run; members that took the place of earlier ones */
 };
 pith_status pith_archive_writer_new(const struct pith_archive_writer_options *options,
                                     struct pith_archive_writer **out, struct pith_error *err);
@@ -95,12 +117,12 @@ void pith_archive_writer_free(struct pith_archive_writer *writer); /* NULL is ac
 
 /*
  * Begin a member; strings are copied.  A file's bytes follow with pith_archive_writer_data(), to the next
- * member or the end.  PITH_E_ARGUMENT when the name breaks text.15.
+ * member or the end.  A member that has the same name is replaced.  PITH_E_ARGUMENT, and nothing is
+ * changed, when the member cannot be stored: its name breaks text.15, a hard link has no file before it.
  */
 pith_status pith_archive_writer_member(struct pith_archive_writer *writer,
                                        const struct pith_archive_member *member,
                                        struct pith_error *err);
-/* The size of a member's first piece is a hint: give 4 KiB or more, always cut alike, for archives that are to be alike. */
 pith_status pith_archive_writer_data(struct pith_archive_writer *writer, const void *data,
                                      size_t nbytes, struct pith_error *err);
 /* Code what is left, write directory and trailer.  'stats' may be NULL. */
@@ -117,16 +139,31 @@ struct pith_archive_source {
 	                       struct pith_error *err);
 	void *ctx;
 };
-/* Header, trailer and directory; the source is copied, its ctx borrowed until close. */
+/*
+ * Header, trailer and directory; the source is copied, its ctx borrowed until close.  Where the file does not end with a
+ * trailer the last complete one in it counts: see ignored_nbytes.
+ */
 pith_status pith_archive_open(const struct pith_archive_source *source, struct pith_archive **out,
                               struct pith_error *err);
+/*
+ * The same for an archive that pith_archive_open() refuses: the whole source is searched for segments, and the
+ * directory made of their records.  Checksums of members are lost; those of segments hold.
+ */
+pith_status pith_archive_recover(const struct pith_archive_source *source, struct pith_archive **out,
+                                 struct pith_error *err);
 void pith_archive_close(struct pith_archive *archive);
 
 struct pith_archive_info {
 	uint32_t numerics_version, segment_nbytes;
 	uint8_t model_identity[16]; /* zero: needs no model */
+	uint64_t model_off, model_nbytes; /* the embedded .pith file in the source; 0: none */
 	uint8_t archive_root[16];
-	uint64_t segment_count, member_count, content_nbytes, archive_nbytes;
+	uint64_t segment_count, member_count, content_nbytes;
+	uint64_t archive_nbytes;    /* from the start of the source to the trailer's end */
+	uint64_t ignored_nbytes;    /* behind it: an append that was interrupted, or damage */
+	bool is_recovered;          /* by pith_archive_recover(), without the directory */
+	bool header_lost;           /* recovered: identity and versions are not known */
+	uint64_t lost_links;        /* recovered: hard links whose file is lost */
 };
 void pith_archive_info(const struct pith_archive *archive, struct pith_archive_info *out);
 /* Borrowed until close.  i < member_count. */
@@ -135,26 +172,36 @@ const struct pith_archive_member *pith_archive_member_at(const struct pith_archi
 size_t pith_archive_find(const struct pith_archive *archive, const char *name);
 /* Bytes of the archive that the content of member i takes: its share of the segments it lies in. */
 uint64_t pith_archive_member_stored(const struct pith_archive *archive, size_t i);
+/* How the segments that member i lies in are coded: a bit 1 << method for each (spec text_archive.md 3). */
+unsigned pith_archive_member_methods(const struct pith_archive *archive, size_t i);
 
 struct pith_archive_read_options {
 	/* NULL: PITH_E_UNSUPPORTED names the model when a segment needs one, also when it is another one. */
 	const struct pith_text_coder *coder;
 	const struct pith_executor *executor;
 	size_t memory_limit; /* as for writing */
+	bool every_segment;  /* decode those without content of a selected member, too */
 	/* Called from the calling thread in order of members; what is NULL is left out.  Not PITH_OK ends the reading. */
 	pith_status (*begin)(void *ctx, size_t member, struct pith_error *err);
 	pith_status (*data)(void *ctx, const void *data, size_t nbytes, struct pith_error *err);
 	/* The content is complete and its checksum matches. */
 	pith_status (*end)(void *ctx, size_t member, struct pith_error *err);
+	/*
+	 * NULL: the first fault ends the reading.  Else reading goes on: 'nbytes' bytes of the member from 'off' on are
+	 * lost, 'data' is not called for them, and 'damaged' is called in place of 'end'.  A member that is open-ended
+	 * loses 0 bytes from its end on; a segment without selected content is member SIZE_MAX, 'off' in the content.
+	 */
+	pith_status (*lost)(void *ctx, size_t member, uint64_t off, uint64_t nbytes,
+	                    const struct pith_error *why, struct pith_error *err);
+	pith_status (*damaged)(void *ctx, size_t member, struct pith_error *err);
 	void *ctx;
 	pith_archive_progress *progress;
 	void *progress_ctx;
 };
 /* Content bytes of the segments that hold selected members: what pith_archive_read() will decode. */
 uint64_t pith_archive_selected_nbytes(const struct pith_archive *archive, const bool *selected);
-/* Does any segment that holds selected members need the model? */
-pith_status pith_archive_needs_model(const struct pith_archive *archive, const bool *selected, bool *out,
-                                     struct pith_error *err);
+/* Does any segment that holds selected members (NULL: any segment) need the model? */
+bool pith_archive_needs_model(const struct pith_archive *archive, const bool *selected);
 /*
  * Decode the members with selected[i] (NULL: all) in order, only the segments needed, each once.
  * Everything is checked against its checksums: what 'data' was given is right once 'end' is called, not before.

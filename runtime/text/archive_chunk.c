@@ -1,0 +1,84 @@
+/*
+ * Coding one chunk: zstd, and the model where that is smaller; what the model made is decoded again.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "archive_writer.h"
+
+#include "frame_run.h"
+
+#include <stdlib.h>
+
+/* What the model must save, to pay for the header and the name that joined frames would not need. */
+#define MODEL_MARGIN 160u
+
+/* Does c->coded ([nbytes]) decode to the content? */
+static pith_status verify_model(struct pith_archive_writer *w, struct chunk *c, size_t nbytes)
+{
+	const struct pith_archive_writer_options *o = &w->options;
+	struct segment_progress progress = {archive_tally_advance, &w->tally};
+	struct pith_error ignored;
+	uint8_t *again = malloc(c->raw_nbytes);
+	if (again == NULL)
+		return pith_fail(&c->err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to verify");
+	c->verify_failed = segment_model_decode(pith_text_coder_segment(o->coder), w->inner, o->memory_limit,
+	                                        &progress, c->coded, nbytes, 0, again, c->raw_nbytes,
+	                                        &ignored) != PITH_OK ||
+	                   memcmp(again, c->raw, c->raw_nbytes) != 0;
+	free(again);
+	return PITH_OK;
+}
+
+static pith_status try_model(struct pith_archive_writer *w, struct chunk *c)
+{
+	const struct pith_archive_writer_options *o = &w->options;
+	size_t margin = c->is_first ? 0 : MODEL_MARGIN, nbytes = 0;
+	size_t cap = c->stored_nbytes < c->raw_nbytes ? c->stored_nbytes : c->raw_nbytes;
+	struct segment_plan plan = {
+		.window = o->window, .overlap = o->overlap_plus_one - 1, .has_overlap = o->overlap_plus_one > 0,
+		.stream_count = o->stream_count, .no_mix = o->no_mix,
+	};
+	struct segment_progress progress = {archive_tally_advance, &w->tally};
+	if (cap <= margin + 1) {
+		archive_tally_advance(&w->tally, 2 * c->raw_nbytes);
+		return PITH_OK;
+	}
+	PITH_TRY(segment_model_encode(pith_text_coder_segment(o->coder), &plan, w->inner, o->memory_limit,
+	                              &progress, c->raw, c->raw_nbytes, c->coded, cap - margin - 1,
+	                              &nbytes, &c->err));
+	if (nbytes == 0 || o->no_verify)
+		archive_tally_advance(&w->tally, c->raw_nbytes);
+	else
+		PITH_TRY(verify_model(w, c, nbytes));
+	if (nbytes == 0 || c->verify_failed)
+		return PITH_OK;
+	uint8_t *swap = c->stored;
+	c->stored = c->coded;
+	c->coded = swap;
+	c->stored_nbytes = nbytes;
+	c->method = SEGMENT_MODEL;
+	return PITH_OK;
+}
+
+static pith_status code_chunk(struct pith_archive_writer *w, struct chunk *c)
+{
+	c->verify_failed = false;
+	PITH_TRY(pith_frame_run_encode(c->raw, c->raw_nbytes, FAST_ZSTD_LEVEL, c->stored, w->stored_cap,
+	                               &c->fast_nbytes, &c->err));
+	PITH_TRY(pith_frame_run_encode(c->raw, c->raw_nbytes, ARCHIVE_ZSTD_LEVEL, c->stored, w->stored_cap,
+	                               &c->stored_nbytes, &c->err));
+	c->method = SEGMENT_ZSTD;
+	if (w->options.coder != NULL)
+		PITH_TRY(try_model(w, c));
+	else
+		archive_tally_advance(&w->tally, 2 * c->raw_nbytes);
+	bool worth_a_header = c->raw_nbytes >= SMALL_FRAME_NBYTES || c->is_first;
+	if (c->method == SEGMENT_ZSTD && c->stored_nbytes >= c->raw_nbytes && worth_a_header) {
+		c->method = SEGMENT_STORED;
+		memcpy(c->stored, c->raw, c->raw_nbytes);
+		c->stored_nbytes = c->raw_nbytes;
+	}
+	return PITH_OK;
+}
+
+void chunk_code(struct pith_archive_writer *w, struct chunk *c) { c->status = code_chunk(w, c); }
