@@ -10,6 +10,7 @@
 #include "lanes_slice16.h"
 
 #define slice16_dot slice16_decoded_dot
+#define slice16_two_level slice16_two_level_masks
 
 #include "kern_affine_tmpl.h"
 #endif

@@ -17,35 +17,30 @@ struct affine_scale {
 	vf s[LANE_PARTS], z[LANE_PARTS];
 };
 
-/* fl( fl(code - zero) * scale ) of the codes in 'masks'; level: the scale and the zero. */
-LANE_INLINE vf load_coded(const uint8_t *masks, unsigned bits, const float level[2], size_t part)
-{
-	/* three bits are what SpQR has: straight-line code for them */
-	vf code = bits == 3 ? vf_from_masks(masks, 3, part) : vf_from_masks(masks, bits, part);
-	return vf_mul(vf_sub(code, vf_set1(level[1])), vf_set1(level[0]));
-}
+/* zero_mode 3 with scale_bits and zero_bits of 3, which SpQR has. */
+#define AFFINE_LEVEL_3 4u
 
-/* 'tg' = tile * groups + group; zero_mode: that of 'a', a constant where speed matters. */
+/* 'tg' = tile * groups + group; zero_mode: that of 'a' or AFFINE_LEVEL_3, a constant where speed matters. */
 LANE_INLINE void load_scale_as(const struct pith_affine *a, unsigned bits, unsigned zero_mode,
                                size_t tg, struct affine_scale *scale)
 {
-	float level[4];
-	if (zero_mode == 3)
-		widen_four_f16(a->second_level + 8 * tg, level);
+	const unsigned scale_bits = zero_mode == AFFINE_LEVEL_3 ? 3 : a->scale_bits;
+	const unsigned zero_bits = zero_mode == AFFINE_LEVEL_3 ? 3 : a->zero_bits;
 #pragma GCC unroll 4
 	for (size_t part = 0; part < LANE_PARTS; part++) {
 		size_t at = tg * PITH_TILE_ROWS + part * LANE_WIDTH;
-		scale->s[part] =
-		    zero_mode == 3 ? load_coded(a->scale_codes + 2 * tg * a->scale_bits,
-		                                a->scale_bits, level, part) :
-		                     vf_from_f16(a->scales + 2 * at);
+		if (zero_mode >= 3) {
+			slice16_two_level(a->scale_codes + 2 * tg * scale_bits, scale_bits,
+			                  a->zero_codes + 2 * tg * zero_bits, zero_bits,
+			                  a->second_level + 8 * tg, part, &scale->s[part],
+			                  &scale->z[part]);
+			continue;
+		}
+		scale->s[part] = vf_from_f16(a->scales + 2 * at);
 		switch (zero_mode) {
 		case 0: scale->z[part] = vf_set1((float)(1u << (bits - 1))); break;
 		case 1: scale->z[part] = vf_from_u8(a->zeros + at); break;
-		case 2: scale->z[part] = vf_from_f16(a->zeros + 2 * at); break;
-		default:
-			scale->z[part] = load_coded(a->zero_codes + 2 * tg * a->zero_bits,
-			                            a->zero_bits, level + 2, part);
+		default: scale->z[part] = vf_from_f16(a->zeros + 2 * at);
 		}
 	}
 }

@@ -2,7 +2,8 @@
  * The kind affine for one token, whose sums stay in registers over a tile; agrees with
  * kern_affine.c bit for bit.  What binds is memory: every line of codes is read once.
  *
- * Included by kern_affine_tmpl.h.  Parameter: slice16_dot, as slice16_decoded_dot of lanes_slice16.h.
+ * Included by kern_affine_tmpl.h.  Parameters: slice16_dot and slice16_two_level, or
+ * the forms of lanes_slice16.h under these names.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -96,7 +97,9 @@ typedef void affine_token_fn(const struct pith_term *term, size_t tile,
 	AFFINE_TOKEN(bits, 2, 0)                                                                   \
 	AFFINE_TOKEN(bits, 2, 1)                                                                   \
 	AFFINE_TOKEN(bits, 3, 0)                                                                   \
-	AFFINE_TOKEN(bits, 3, 1)
+	AFFINE_TOKEN(bits, 3, 1)                                                                   \
+	AFFINE_TOKEN(bits, 4, 0)                                                                   \
+	AFFINE_TOKEN(bits, 4, 1)
 AFFINE_TOKENS(1)
 AFFINE_TOKENS(2)
 AFFINE_TOKENS(3)
@@ -112,9 +115,10 @@ AFFINE_TOKENS(8)
 		    {affine_token_##bits##_1_0, affine_token_##bits##_1_1},                        \
 		    {affine_token_##bits##_2_0, affine_token_##bits##_2_1},                        \
 		    {affine_token_##bits##_3_0, affine_token_##bits##_3_1},                        \
+		    {affine_token_##bits##_4_0, affine_token_##bits##_4_1},                        \
 	}
-/* [bits - 1][zero_mode][runs of 16] */
-static affine_token_fn *const affine_token_tiles[8][4][2] = {
+/* [bits - 1][zero_mode or AFFINE_LEVEL_3][runs of 16] */
+static affine_token_fn *const affine_token_tiles[8][5][2] = {
     AFFINE_TOKEN_ROW(1), AFFINE_TOKEN_ROW(2), AFFINE_TOKEN_ROW(3), AFFINE_TOKEN_ROW(4),
     AFFINE_TOKEN_ROW(5), AFFINE_TOKEN_ROW(6), AFFINE_TOKEN_ROW(7), AFFINE_TOKEN_ROW(8),
 };
@@ -123,8 +127,10 @@ static void affine_token_apply(const struct pith_term *term, const struct pith_a
                                size_t tile_begin, size_t tile_end, bool add, float *y)
 {
 	const struct pith_affine *a = &term->u.affine;
+	const bool level_3 = a->zero_mode == 3 && a->scale_bits == 3 && a->zero_bits == 3;
+	const unsigned zero_mode = level_3 ? AFFINE_LEVEL_3 : a->zero_mode;
 	affine_token_fn *fn =
-	    affine_token_tiles[a->bits - 1][a->zero_mode][a->group_size < PITH_ACT_GROUP];
+	    affine_token_tiles[a->bits - 1][zero_mode][a->group_size < PITH_ACT_GROUP];
 	const struct affine_input in = {act->q, act->scale, act->sum};
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
 		float t[PITH_TILE_ROWS];

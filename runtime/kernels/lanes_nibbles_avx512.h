@@ -93,4 +93,37 @@ LANE_INLINE void slice16_dot(const uint8_t *block, unsigned bits, bool half, siz
 	csum[half] = nibbles_total(&sums);
 }
 
+/* Lane i is first + the number of three bits that bit i of the masks makes. */
+LANE_INLINE vi vi_from_three_masks(const uint8_t *masks, int32_t first)
+{
+	vi code = vi_set1(first);
+	code = _mm512_mask_or_epi32(code, load_le16(masks), code, vi_set1(1));
+	code = _mm512_mask_or_epi32(code, load_le16(masks + 2), code, vi_set1(2));
+	return _mm512_mask_or_epi32(code, load_le16(masks + 4), code, vi_set1(4));
+}
+
+/*
+ * As slice16_two_level_masks() of lanes_slice16.h.  With three bits there are eight scales and eight
+ * zero-points in a group: they are computed in one vector and looked up.
+ */
+LANE_INLINE void slice16_two_level(const uint8_t *scale_codes, unsigned scale_bits,
+                                   const uint8_t *zero_codes, unsigned zero_bits,
+                                   const uint8_t *level, size_t part, vf *s, vf *z)
+{
+	if (scale_bits != 3 || zero_bits != 3) {
+		slice16_two_level_masks(scale_codes, scale_bits, zero_codes, zero_bits, level, part,
+		                        s, z);
+		return;
+	}
+	const vf code = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+	const vi zero_at = _mm512_setr_epi32(1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3);
+	const vi scale_at = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2);
+	__m128i halves = _mm_loadl_epi64((const __m128i *)(const void *)level);
+	vf l = _mm512_castps128_ps512(_mm_cvtph_ps(halves));
+	vf centred = vf_sub(code, _mm512_permutexvar_ps(zero_at, l));
+	vf table = vf_mul(centred, _mm512_permutexvar_ps(scale_at, l));
+	*s = _mm512_permutexvar_ps(vi_from_three_masks(scale_codes, 0), table);
+	*z = _mm512_permutexvar_ps(vi_from_three_masks(zero_codes, 8), table);
+}
+
 #endif

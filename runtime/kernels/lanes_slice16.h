@@ -88,4 +88,20 @@ LANE_INLINE void slice16_decoded_dot(const uint8_t *block, unsigned bits, bool h
 		csum[1] = code_dot(code + 4, 4, bits, q + 16, asum[1]);
 }
 
+/*
+ * Two-level scales and zero-points of a group, rows of vector 'part': fl( fl(code - zero) * scale ).
+ * level: scale_scale, scale_zero, zero_scale, zero_zero.
+ */
+LANE_INLINE void slice16_two_level_masks(const uint8_t *scale_codes, unsigned scale_bits,
+                                         const uint8_t *zero_codes, unsigned zero_bits,
+                                         const uint8_t *level, size_t part, vf *s, vf *z)
+{
+	float l[4];
+	widen_four_f16(level, l);
+	vf qs = vf_from_masks(scale_codes, scale_bits, part);
+	vf qz = vf_from_masks(zero_codes, zero_bits, part);
+	*s = vf_mul(vf_sub(qs, vf_set1(l[1])), vf_set1(l[0]));
+	*z = vf_mul(vf_sub(qz, vf_set1(l[3])), vf_set1(l[2]));
+}
+
 #endif
