@@ -69,6 +69,10 @@ static inline void pith_tile_store(const struct pith_term *term, size_t tile,
                                    const float t[PITH_TILE_ROWS], bool add, float *y)
 {
 	size_t rows = pith_tile_row_count(term, tile);
+	if (rows == PITH_TILE_ROWS && !add) { /* most tiles; compilers would test every row */
+		memcpy(y, t, PITH_TILE_ROWS * sizeof(*y));
+		return;
+	}
 	for (size_t r = 0; r < PITH_TILE_ROWS; r++) {
 		float v = r < rows ? t[r] : 0.0f;
 		y[r] = add ? y[r] + v : v;
