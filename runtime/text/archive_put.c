@@ -181,7 +181,7 @@ static pith_status try_whole(const struct run *r, uint8_t **out, size_t *out_nby
 	bool is_promising = nbytes < fast_nbytes - fast_nbytes / 100 && nbytes - nbytes / 4 < stored_nbytes;
 	if (status == PITH_OK && is_promising) {
 		status = pith_frame_run_encode(r->raw, r->raw_nbytes, ARCHIVE_ZSTD_LEVEL, whole, cap, &nbytes, err);
-		// spec text_archive: "where that saves more than 1 % of their frames on their own"
+		// spec text_archive: "where that is more than 1 % smaller than the pieces on their own"
 		if (status == PITH_OK && nbytes < stored_nbytes - stored_nbytes / 100) {
 			*out = whole;
 			*out_nbytes = nbytes;
