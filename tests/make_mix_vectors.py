@@ -19,7 +19,7 @@ def noise(seed, count):
     w = []
     for _ in range(count):
         seed = (seed * 1664525 + 1013904223) % 2**32
-        w.append(1 + (seed >> 8) ** 2 // 2**20)
+        w.append(1 + (seed >> 8) ** 2 // 2**22)
     return w, seed
 
 

@@ -5,7 +5,8 @@ M32 = 0xFFFFFFFF
 KEPT = [0, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6]
 BOUNDS = [1, 2, 4, 6, 8, 12, 16, 32, 64, 128, 512]
 SHIFT = 16        # of the weights
-FINAL_SHIFT = 17  # of the final weights
+FINAL_SHIFT = 19  # of the final weights
+FIRST = [60000] + [3000] * 32 + [5000] * 4 + [4000] * 3
 
 
 def exp2_table():
@@ -69,17 +70,19 @@ class Estimate:
 
 class Counter:
     def __init__(self, check=0):
-        self.p, self.n, self.check = 32768, [0, 0], check
+        self.bias, self.n, self.check = 0, [0, 0], check
 
-    def learn(self, y):
-        self.p += (65535 * y - self.p) * RATE[min(sum(self.n), 28)] // 2**16
+    def learn(self, y, logit):
+        gain = 5904 // (2 * min(sum(self.n), 28) + 3)
+        error = (2**22 * y - squash(clamp(logit + self.bias // 4, 5119))) // 64
+        self.bias = clamp(self.bias + error * gain // 2**15, 16380)
         self.n[y] = min(self.n[y] + 1, 15)
         self.n[1 - y] = KEPT[self.n[1 - y]]
 
 
 class Interpolated:
-    def __init__(self):
-        self.rows = {}
+    def __init__(self, rate):
+        self.rows, self.rate = {}, rate
 
     def look_up(self, row, logit):
         u = clamp(logit, 4095) + 4096
@@ -90,7 +93,7 @@ class Interpolated:
 
     def learn(self, y):
         v, j = self.learns
-        v[j] += (65535 * y - v[j]) // 32
+        v[j] += (65535 * y - v[j]) // self.rate
 
 
 class Stream:
@@ -107,12 +110,12 @@ class Mixer:
         self.streams = [Stream(b) for b in begins]
         self.tables = [{}, {}]
         self.b = 16
-        while self.b < 22 and 2**self.b < 16 * n:
+        while self.b < 24 and 2**self.b < 64 * n:
             self.b += 1
         self.counters = {}
         self.states = [{} for _ in range(16)]
         self.trust = [{}, {}]
-        self.refined, self.final = [Interpolated(), Interpolated()], [Interpolated(), Interpolated()]
+        self.refined, self.final = [Interpolated(32), Interpolated(32)], [Interpolated(64), Interpolated(64)]
         self.weights, self.final_weights = {}, {}
 
     def begin(self, i):
@@ -194,7 +197,7 @@ class Mixer:
                 zeros, ones = counter.n
                 first = (5 * ones + 2) * 2**22 // (5 * (zeros + ones) + 4)
                 estimate = self.states[i].setdefault((zeros, ones), Estimate(first))
-                inputs += [estimate.logit(), STRETCH[counter.p // 16]]
+                inputs += [estimate.logit(), counter.bias // 4]
             else:
                 inputs += [0, 0]
             self.found.append((counter, estimate))
@@ -222,7 +225,7 @@ class Mixer:
                 20 * min(abs(logit) // 256, 12) + min(sum(known), 19),
                 2 * w[1] + end,
                 8 * sum(known[:6]) + min(bit, 7) + 64 * end + 128 * min(c, 3))
-        self.rows = [self.weights.setdefault((s, r), [65536] + [6000] * 39) for s, r in enumerate(rows)]
+        self.rows = [self.weights.setdefault((s, r), list(FIRST)) for s, r in enumerate(rows)]
         self.final_row = self.final_weights.setdefault(min(c, 15) if end else 16 + bit + 8 * min(c, 3), [13107] * 5)
         self.dots = [clamp(sum(a * b // 256 for a, b in zip(r, self.inputs)) // 256, 5119) for r in self.rows]
         total = clamp(sum(clamp(d, 4095) * f // 256 for d, f in zip(self.dots, self.final_row)) // 256, 5119)
@@ -243,7 +246,7 @@ class Mixer:
         for counter, estimate in self.found:
             if estimate is not None:
                 estimate.learn(y)
-            counter.learn(y)
+            counter.learn(y, self.inputs[0])
         for estimate, says in self.matched:
             estimate.learn(int(says == y))
         for m in self.refined + self.final:

@@ -93,7 +93,7 @@ static void noise(const struct vectors *v, uint32_t *seed, uint32_t *sums)
 	uint32_t w[MAX_TOKENS];
 	for (size_t i = 0; i < v->count; i++) {
 		*seed = *seed * 1664525u + 1013904223u;
-		w[i] = 1 + (uint32_t)((uint64_t)(*seed >> 8) * (*seed >> 8) >> 20);
+		w[i] = 1 + (uint32_t)((uint64_t)(*seed >> 8) * (*seed >> 8) >> 22);
 	}
 	sums[0] = 0;
 	for (size_t j = 0; j < v->count; j++)

@@ -6,33 +6,38 @@
  */
 #include "mix_state.h"
 
+#include "map_pages.h"
+
 #include <stdlib.h>
 
 #define SLOT_LEAST_NBITS 16u
-#define SLOT_MOST_NBITS 22u
+#define SLOT_MOST_NBITS 24u
+#define SLOTS_OF_BYTE 64u
 #define MATCH_TABLE_COUNT ((size_t)1 << 18)
 #define MAP_COUNT_MAX 1023u
-#define FINAL_SHIFT 17
+#define FINAL_SHIFT 19
 #define REFINED_SHIFT 5
-#define FINAL_MAP_SHIFT 5
-#define FIRST_LM_WEIGHT MIX_WEIGHT_ONE
-#define FIRST_WEIGHT 6000
+#define FINAL_MAP_SHIFT 6
+#define BIAS_MAX (4 * MIX_LOGIT_MAX)
+#define BIAS_SHIFT 15
 
 /* ---- memory ---- */
 
 static unsigned slot_nbits(size_t raw_nbytes)
 {
 	unsigned nbits = SLOT_LEAST_NBITS;
-	while (nbits < SLOT_MOST_NBITS && (size_t)1 << nbits < 16 * raw_nbytes)
+	while (nbits < SLOT_MOST_NBITS && (size_t)1 << nbits < SLOTS_OF_BYTE * raw_nbytes)
 		nbits++;
 	return nbits;
 }
+
+static size_t slots_nbytes(unsigned line_nbits) { return 16 * sizeof(struct mix_slot) << line_nbits; }
 
 size_t mix_nbytes(size_t raw_nbytes)
 {
 	const struct mix *m = NULL;
 	return sizeof(*m) + 2 * (raw_nbytes + MIX_SLACK) + MIX_MATCHES * MATCH_TABLE_COUNT * sizeof(uint32_t) +
-	       (sizeof(struct mix_slot) << slot_nbits(raw_nbytes)) + MIX_CONTEXTS * sizeof(*m->state_map) +
+	       slots_nbytes(slot_nbits(raw_nbytes) - 4) + MIX_CONTEXTS * sizeof(*m->state_map) +
 	       MIX_MATCHES * sizeof(*m->match_map) + 4 * MIX_NODE_ROWS * sizeof(*m->node_map) +
 	       MIX_SETS * sizeof(*m->weights) + MIX_FINAL_ROWS * sizeof(*m->final_weights);
 }
@@ -46,10 +51,15 @@ static void start_map(const struct mix_plan *plan, uint16_t (*map)[MIX_BUCKETS],
 		}
 }
 
+static int32_t first_weight(size_t input)
+{
+	if (input == 0)
+		return 60000;
+	return input < 33 ? 3000 : input < 37 ? 5000 : 4000;
+}
+
 static void start_values(struct mix *m)
 {
-	for (size_t i = 0; i < (size_t)16 << m->line_nbits; i++)
-		m->slots[i] = (struct mix_slot){32768, 0, 0};
 	for (uint32_t s = 0; s < 256; s++) {
 		uint32_t zeros = s >> 4, ones = s & 15u;
 		uint32_t p = (uint32_t)(((uint64_t)(5 * ones + 2) << 22) / (5 * (zeros + ones) + 4));
@@ -66,7 +76,7 @@ static void start_values(struct mix *m)
 	for (size_t s = 0; s < MIX_SETS; s++)
 		for (size_t r = 0; r < MIX_SET_ROWS; r++)
 			for (size_t i = 0; i < MIX_INPUTS; i++)
-				m->weights[s][r][i] = i == 0 ? FIRST_LM_WEIGHT : FIRST_WEIGHT;
+				m->weights[s][r][i] = first_weight(i);
 	for (size_t r = 0; r < MIX_FINAL_ROWS; r++)
 		for (size_t s = 0; s < MIX_SETS; s++)
 			m->final_weights[r][s] = MIX_WEIGHT_ONE / (int32_t)MIX_SETS;
@@ -74,13 +84,12 @@ static void start_values(struct mix *m)
 
 static bool allocate(struct mix *m, size_t stream_count)
 {
-	size_t line_nbytes = 16 * sizeof(struct mix_slot);
 	m->streams = calloc(stream_count, sizeof(*m->streams));
 	m->history = calloc(m->raw_nbytes + MIX_SLACK, 1);
 	m->starts = calloc(m->raw_nbytes + MIX_SLACK, 1);
 	for (size_t k = 0; k < MIX_MATCHES; k++)
 		m->match_table[k] = calloc(MATCH_TABLE_COUNT, sizeof(uint32_t));
-	m->slots = aligned_alloc(line_nbytes, line_nbytes << m->line_nbits);
+	m->slots = pith_pages_new(slots_nbytes(m->line_nbits), true);
 	m->state_map = malloc(MIX_CONTEXTS * sizeof(*m->state_map));
 	m->match_map = malloc(MIX_MATCHES * sizeof(*m->match_map));
 	m->node_map = malloc(MIX_NODE_ROWS * sizeof(*m->node_map));
@@ -127,7 +136,7 @@ void mix_free(struct mix *m)
 	free(m->starts);
 	for (size_t k = 0; k < MIX_MATCHES; k++)
 		free(m->match_table[k]);
-	free(m->slots);
+	pith_pages_free(m->slots, slots_nbytes(m->line_nbits));
 	free(m->state_map);
 	free(m->match_map);
 	free(m->node_map);
@@ -156,17 +165,23 @@ static struct mix_slot *find_slot(struct mix_slot *line, uint32_t hash, uint32_t
 		return b;
 	if (seen_of(b) < seen_of(a))
 		a = b;
-	*a = (struct mix_slot){32768, 0, check};
+	*a = (struct mix_slot){0, 0, check};
 	return a;
 }
 
-static void learn_slot(const struct mix_plan *plan, struct mix_slot *slot, unsigned bit)
+static int32_t error_of(uint32_t p, unsigned bit)
+{
+	return ((bit ? 1 << MIX_PROBABILITY_NBITS : 0) - (int32_t)p) >> 6;
+}
+
+static void learn_slot(const struct mix_plan *plan, struct mix_slot *slot, int32_t logit, unsigned bit)
 {
 	/* what is left of the other bit's count */
 	static const uint8_t kept[16] = {0, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6};
 	uint32_t zeros = slot->state >> 4, ones = slot->state & 15u;
-	int32_t error = (bit ? 65535 : 0) - (int32_t)slot->p;
-	slot->p = (uint16_t)(slot->p + ((int64_t)error * plan->rate[mix_least(zeros + ones, 28)] >> 16));
+	uint32_t p = plan->squash[MIX_DOT_MAX + mix_clamp(logit + (slot->bias >> 2), MIX_DOT_MAX)];
+	int32_t change = error_of(p, bit) * plan->gain[mix_least(zeros + ones, 28)] >> BIAS_SHIFT;
+	slot->bias = (int16_t)mix_clamp(slot->bias + change, BIAS_MAX);
 	if (bit) {
 		ones = mix_least(ones + 1, 15);
 		zeros = kept[zeros];
@@ -212,7 +227,7 @@ static unsigned counter_inputs(struct mix *m, int32_t *inputs)
 		m->state[i] = slot->state;
 		bool known = slot->state != 0 && (m->left_out & MIX_PART_CONTEXT(i)) == 0;
 		inputs[2 * i] = known ? m->plan->stretch[m->state_map[i][slot->state] >> 20] : 0;
-		inputs[2 * i + 1] = known ? m->plan->stretch[slot->p >> 4] : 0;
+		inputs[2 * i + 1] = known ? slot->bias >> 2 : 0;
 		seen += known ? 1 : 0;
 	}
 	return seen;
@@ -279,6 +294,7 @@ static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
 		mix_contexts(m, m->node->depth);
 	}
 	int32_t logit = mix_clamp(mix_log2(plan, n - z) - mix_log2(plan, z), MIX_LOGIT_MAX);
+	m->logit = logit;
 	m->inputs[0] = m->left_out & MIX_PART_LM ? 0 : logit;
 	choose_final_maps(m, logit);
 	refined_inputs(m, x, logit, m->inputs + 37);
@@ -298,11 +314,6 @@ static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
 	return final_probability(m, sum);
 }
 
-static int32_t error_of(uint32_t p, unsigned bit)
-{
-	return ((bit ? 1 << MIX_PROBABILITY_NBITS : 0) - (int32_t)p) >> 6;
-}
-
 static void learn(struct mix *m, unsigned bit)
 {
 	int32_t errors[MIX_SETS];
@@ -315,7 +326,7 @@ static void learn(struct mix *m, unsigned bit)
 	for (size_t i = 0; i < MIX_CONTEXTS; i++) {
 		if (m->state[i] != 0)
 			mix_map_learn(m->plan, &m->state_map[i][m->state[i]], bit);
-		learn_slot(m->plan, m->slot[i], bit);
+		learn_slot(m->plan, m->slot[i], m->logit, bit);
 	}
 	mix_match_learn(m, bit);
 	for (size_t k = 0; k < MIX_REFINED; k++)

@@ -41,10 +41,11 @@ struct mix_plan {
 	int16_t stretch[4096];
 	const struct mix_loops *loops;
 	uint32_t rate[1024];    /* 65536 / (n + 1.5) */
+	int32_t gain[29];       /* of a bias, by what its counter has seen */
 };
 
 struct mix_slot { /* an adaptive counter */
-	uint16_t p;     /* probability of 1 */
+	int16_t bias;   /* what the model's logit lacks here, in quarters */
 	uint8_t state;  /* zeros seen << 4 | ones seen; 0: never used */
 	uint8_t check;
 };
@@ -74,7 +75,7 @@ struct mix {
 	uint8_t *starts;           /* same: 1 where a token begins */
 	uint32_t *match_table[MIX_MATCHES];
 	unsigned line_nbits;
-	struct mix_slot *slots;    /* [16 << line_nbits] */
+	struct mix_slot *slots;    /* [16 << line_nbits], in pages */
 	uint32_t (*state_map)[256];                 /* [MIX_CONTEXTS] */
 	uint32_t (*match_map)[1024];                /* [MIX_MATCHES] */
 	uint16_t (*node_map)[MIX_BUCKETS];          /* [MIX_NODE_ROWS] */
@@ -99,6 +100,7 @@ struct mix {
 	uint32_t *match_at[MIX_MATCHES];
 	bool match_bit[MIX_MATCHES];
 	uint16_t *refined_at[MIX_REFINED], *final_maps[MIX_FINALS], *final_at[MIX_FINALS];
+	int32_t logit;             /* the model's */
 	int32_t inputs[MIX_INPUTS];
 	int32_t *row[MIX_SETS], *final_row;
 	int32_t dots[MIX_SETS];
