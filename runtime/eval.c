@@ -1,6 +1,6 @@
 /*
  * Perplexity of a text in windows, and how far a model is from another one.  Windows run side
- * by side as sequences of one session.  What is reported is computed in f64 and rounded for
+ * by side as sequences of one session; one that is done gives way to the next at once.  What is reported is computed in f64 and rounded for
  * people: only the logits are exact.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -22,13 +22,20 @@ struct score {
 	bool agree; /* both models have the same most likely token */
 };
 
+/* A sequence: ids 'next' .. 'end' - 1 of the text predict the ids after them. */
+struct slot {
+	size_t window, next, end;
+};
+
 struct evaluation {
 	const uint32_t *ids;
-	size_t count, window, sequences, chunk;
+	size_t count, window, sequences, row_cap;
 	size_t vocab_count;
 	struct pith_session *session, *against;
-	struct pith_row *rows;     /* [sequences * chunk] */
-	uint32_t *target;          /* the id that a row with logits predicts */
+	struct slot *slots;        /* [sequences] */
+	size_t next_window;
+	struct pith_row *rows;     /* [row_cap], all with logits */
+	uint32_t *target;          /* the id that a row predicts */
 	size_t *target_window;     /* and its window */
 	struct score *scores;
 	double *window_nll;        /* [windows] */
@@ -79,33 +86,53 @@ static void score_rows(void *arg, size_t begin, size_t end)
 	}
 }
 
-/* Rows of a round: from offset 'start' of each of the windows first .. first + sequences - 1. */
-static size_t gather_rows(struct evaluation *e, size_t first, size_t start, size_t *predicted)
+/* Sequences that are done take the next windows.  Returns how many have something to do. */
+static size_t fill_slots(struct evaluation *e)
 {
-	size_t k = 0;
-	*predicted = 0;
-	for (size_t s = 0; s < e->sequences && first + s < e->window_count; s++) {
-		size_t begin = (first + s) * e->window;
-		size_t size = e->count - begin < e->window ? e->count - begin : e->window;
-		/* the last token of a window predicts nothing and is not fed */
-		for (size_t i = start; i + 1 < size && i < start + e->chunk; i++) {
-			e->rows[k++] = (struct pith_row){(uint32_t)s, e->ids[begin + i], true};
-			e->target[*predicted] = e->ids[begin + i + 1];
-			e->target_window[(*predicted)++] = first + s;
+	size_t active = 0;
+	for (size_t s = 0; s < e->sequences; s++) {
+		struct slot *slot = &e->slots[s];
+		while (slot->next == slot->end && e->next_window < e->window_count) {
+			size_t begin = e->next_window * e->window;
+			size_t size = e->count - begin < e->window ? e->count - begin : e->window;
+			/* the last token of a window predicts nothing and is not fed */
+			*slot = (struct slot){e->next_window++, begin, begin + size - 1};
+			pith_session_truncate(e->session, s, 0);
+			if (e->against != NULL)
+				pith_session_truncate(e->against, s, 0);
+		}
+		active += slot->next < slot->end;
+	}
+	return active;
+}
+
+/* Rows of a step, shared out to the sequences; 0: all is done. */
+static size_t gather_rows(struct evaluation *e)
+{
+	size_t k = 0, active = fill_slots(e);
+	if (active == 0)
+		return 0;
+	size_t share = e->row_cap / active;
+	for (size_t s = 0; s < e->sequences; s++) {
+		struct slot *slot = &e->slots[s];
+		for (size_t i = 0; i < share && slot->next < slot->end; i++, slot->next++) {
+			e->rows[k] = (struct pith_row){(uint32_t)s, e->ids[slot->next], true};
+			e->target[k] = e->ids[slot->next + 1];
+			e->target_window[k++] = slot->window;
 		}
 	}
 	return k;
 }
 
-static pith_status run_round(struct evaluation *e, const struct pith_eval_options *options, size_t k,
-                             size_t predicted, struct pith_eval_result *out,
-                             const uint32_t *token_nbytes, struct pith_error *err)
+static pith_status run_step(struct evaluation *e, const struct pith_eval_options *options, size_t k,
+                            struct pith_eval_result *out, const uint32_t *token_nbytes,
+                            struct pith_error *err)
 {
 	PITH_TRY(pith_session_step(e->session, e->rows, k, &e->logits, err));
 	if (e->against != NULL)
 		PITH_TRY(pith_session_step(e->against, e->rows, k, &e->against_logits, err));
-	pith_parallel(options->executor, predicted, e->vocab_count * 8, score_rows, e);
-	for (size_t r = 0; r < predicted; r++) {
+	pith_parallel(options->executor, k, e->vocab_count * 8, score_rows, e);
+	for (size_t r = 0; r < k; r++) {
 		out->nll += e->scores[r].nll;
 		out->kl += e->scores[r].kl;
 		out->top1_agreement += e->scores[r].agree ? 1 : 0;
@@ -113,7 +140,7 @@ static pith_status run_round(struct evaluation *e, const struct pith_eval_option
 		e->window_nll[e->target_window[r]] += e->scores[r].nll;
 		e->window_predicted[e->target_window[r]]++;
 	}
-	out->predicted += predicted;
+	out->predicted += k;
 	if (options->progress != NULL)
 		options->progress(options->ctx, out->predicted, e->count - e->window_count, out->nll);
 	return PITH_OK;
@@ -123,18 +150,8 @@ static pith_status run_windows(struct evaluation *e, const struct pith_eval_opti
                                struct pith_eval_result *out, const uint32_t *token_nbytes,
                                struct pith_error *err)
 {
-	for (size_t first = 0; first < e->window_count; first += e->sequences) {
-		for (size_t s = 0; s < e->sequences; s++) {
-			pith_session_truncate(e->session, s, 0);
-			if (e->against != NULL)
-				pith_session_truncate(e->against, s, 0);
-		}
-		for (size_t start = 0; start < e->window; start += e->chunk) {
-			size_t predicted, k = gather_rows(e, first, start, &predicted);
-			if (k > 0)
-				PITH_TRY(run_round(e, options, k, predicted, out, token_nbytes, err));
-		}
-	}
+	for (size_t k; (k = gather_rows(e)) > 0;)
+		PITH_TRY(run_step(e, options, k, out, token_nbytes, err));
 	return PITH_OK;
 }
 
@@ -172,7 +189,7 @@ static pith_status new_sessions(struct evaluation *e, const struct pith_model *m
 	struct pith_session_options session = {
 		.sequence_count = e->sequences,
 		.context_length = e->window,
-		.batch_count = e->sequences * e->chunk,
+		.batch_count = e->row_cap,
 		.executor = options->executor,
 	};
 	PITH_TRY(pith_session_new(model, &session, &e->session, err));
@@ -188,6 +205,7 @@ static void free_evaluation(struct evaluation *e)
 {
 	pith_session_free(e->session);
 	pith_session_free(e->against);
+	free(e->slots);
 	free(e->rows);
 	free(e->target);
 	free(e->target_window);
@@ -199,15 +217,16 @@ static void free_evaluation(struct evaluation *e)
 static pith_status new_evaluation(struct evaluation *e, const struct pith_model *model,
                                   const struct pith_eval_options *options, struct pith_error *err)
 {
-	size_t cap = e->sequences * e->chunk;
+	size_t cap = e->row_cap;
+	e->slots = calloc(e->sequences, sizeof(*e->slots));
 	e->rows = calloc(cap, sizeof(*e->rows));
 	e->target = calloc(cap, sizeof(*e->target));
 	e->target_window = calloc(cap, sizeof(*e->target_window));
 	e->scores = calloc(cap, sizeof(*e->scores));
 	e->window_nll = calloc(e->window_count, sizeof(*e->window_nll));
 	e->window_predicted = calloc(e->window_count, sizeof(*e->window_predicted));
-	if (e->rows == NULL || e->target == NULL || e->target_window == NULL || e->scores == NULL ||
-	    e->window_nll == NULL || e->window_predicted == NULL)
+	if (e->slots == NULL || e->rows == NULL || e->target == NULL || e->target_window == NULL ||
+	    e->scores == NULL || e->window_nll == NULL || e->window_predicted == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for an evaluation");
 	return new_sessions(e, model, options, err);
 }
@@ -237,7 +256,7 @@ pith_status pith_eval(const struct pith_model *model, const uint32_t *ids, size_
 	e.window_count = (count + e.window - 1) / e.window;
 	e.sequences = options->sequences != 0 ? options->sequences : DEFAULT_SEQUENCES;
 	e.sequences = e.sequences < e.window_count ? e.sequences : e.window_count;
-	e.chunk = e.sequences < STEP_ROWS ? STEP_ROWS / e.sequences : 1;
+	e.row_cap = e.sequences < STEP_ROWS ? STEP_ROWS : e.sequences;
 	pith_status status = new_evaluation(&e, model, options, err);
 	if (status == PITH_OK)
 		status = run_windows(&e, options, out, token_nbytes, err);
