@@ -43,9 +43,9 @@ def rows(head, lines):
     return out + ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def convert(folder, scheme):
-    path = os.path.join(folder, re.sub(r"\W+", "-", scheme) + ".pith")
-    run(PITH, "convert", SOURCE, "-o", path, "--scheme", scheme)
+def convert(folder, scheme, kv="f32"):
+    path = os.path.join(folder, re.sub(r"\W+", "-", f"{scheme}-{kv}") + ".pith")
+    run(PITH, "convert", SOURCE, "-o", path, "--scheme", scheme, "--kv", kv, "--force")
     return path
 
 
@@ -64,6 +64,18 @@ def quality(folder):
         lines.append([f"`{scheme}`", f"{os.path.getsize(path):,}", f"{results[0]['bits_per_weight']:.2f}"] +
                      [f"{r['perplexity']:.2f}" for r in results])
     return rows(["scheme", "file bytes", "bits per weight"] + [f"perplexity, {t}" for t in EVAL_TEXTS], lines)
+
+
+def cache(folder):
+    exact, lines = convert(folder, "bf16"), []
+    for kv in ("f32", "f16", "int8"):
+        path = convert(folder, "bf16", kv)
+        bench = pith_json("bench", path, "--rounds", "1", "--seconds", "0", "--no-verify")
+        results = [pith_json("eval", path, "--text", f"bench/texts/{t}", "--against", exact) for t in EVAL_TEXTS]
+        lines.append([f"`--kv {kv}`", f"{bench['kv_nbytes']:,}"] +
+                     [cell for r in results for cell in (f"{r['perplexity']:.3f}", f"{r['kl']:.6f}")])
+    return rows(["keys and values", "bytes a position"] + [c for t in EVAL_TEXTS for c in (f"perplexity, {t}", "KL to f32")],
+                lines)
 
 
 def speed(folder):
@@ -93,7 +105,7 @@ def archive(folder):
         ["", f"(Bits per byte, archive headers counted. {machine()}.)"]
 
 
-TABLES = {"quality": quality, "speed": speed, "archive": archive}
+TABLES = {"quality": quality, "cache": cache, "speed": speed, "archive": archive}
 
 
 def main():
