@@ -17,6 +17,10 @@
 #define PATTERN_VALUES ((size_t)1 << 21)
 #define TENSOR_HEADER_NBYTES 192u
 #define PATH_CAP 1024u
+/* Enough for schemes that need a text: what they find in it has no meaning either. */
+#define CALIB_SAMPLES 2u
+#define CALIB_LENGTH 128u
+#define BYTES 256u /* tokens that the tokenizer has */
 
 const struct cli_shape cli_shapes[] = {
 	{"tinyllama", 22, 2048, 5632, 32, 4, 64, 32000, 2048, false},
@@ -164,14 +168,52 @@ static bool write_config(const struct cli_shape *s, FILE *out)
 	return ferror(out) == 0;
 }
 
-static bool write_checkpoint(const struct cli_shape *shape, const char *config, const char *weights)
+/* Bytes as tokens, in the alphabet of byte-level BPE. */
+static bool write_tokenizer(FILE *out)
+{
+	unsigned others = BYTES; /* letters for the bytes that do not print */
+	fputs("{\"added_tokens\":[],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+	      "\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true},\"decoder\":{\"type\":"
+	      "\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{", out);
+	for (unsigned byte = 0; byte < BYTES; byte++) {
+		bool prints = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+		fprintf(out, "%s\"\\u%04x\":%u", byte > 0 ? "," : "", prints ? byte : others++, byte);
+	}
+	fputs("}}}\n", out);
+	return ferror(out) == 0;
+}
+
+static bool write_text(FILE *out)
+{
+	uint32_t state = 1;
+	for (unsigned i = 0; i < 4 * CALIB_SAMPLES * CALIB_LENGTH; i++) {
+		state = state * 1664525u + 1013904223u;
+		fputc('a' + (int)(state >> 24) % 26, out);
+	}
+	return ferror(out) == 0;
+}
+
+/* Files of the checkpoint, in its folder. */
+enum { CONFIG, WEIGHTS, TOKENIZER, TEXT, FILES };
+static const char *const file_names[FILES] = {
+	[CONFIG] = "config.json", [WEIGHTS] = "model.safetensors", [TOKENIZER] = "tokenizer.json",
+	[TEXT] = "calibration.txt",
+};
+
+static bool write_checkpoint(const struct cli_shape *shape, char path[FILES][PATH_CAP + 32])
 {
 	uint8_t *pattern = make_pattern();
-	FILE *c = fopen(config, "wb"), *w = fopen(weights, "wb");
-	bool good = pattern != NULL && c != NULL && w != NULL && write_config(shape, c) &&
-	            write_weights(shape, w, pattern);
-	good = (c == NULL || fclose(c) == 0) && good;
-	good = (w == NULL || fclose(w) == 0) && good;
+	bool good = pattern != NULL;
+	for (unsigned f = 0; f < FILES && good; f++) {
+		FILE *out = fopen(path[f], "wb");
+		good = out != NULL && (f == CONFIG    ? write_config(shape, out)
+		                       : f == WEIGHTS ? write_weights(shape, out, pattern)
+		                       : f == TEXT    ? write_text(out) : write_tokenizer(out));
+		good = (out == NULL || fclose(out) == 0) && good;
+		/* a vocabulary without room for the bytes has no tokenizer */
+		if (f == TOKENIZER && shape->vocab < BYTES)
+			unlink(path[f]);
+	}
 	free(pattern);
 	return good;
 }
@@ -188,9 +230,11 @@ static void track_temporary(void *ctx, const char *path, bool exists)
 int cli_shape_make(struct cli *cli, const struct cli_shape *shape, const char *scheme, unsigned kv_dtype,
                    const char *target)
 {
-	char folder[PATH_CAP], config[PATH_CAP + 32], weights[PATH_CAP + 32];
+	char folder[PATH_CAP], path[FILES][PATH_CAP + 32];
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	struct convert_options options = {.scheme = scheme, .kv_dtype = kv_dtype,
+	                                  .calib = shape->vocab >= BYTES ? path[TEXT] : NULL,
+	                                  .calib_samples = CALIB_SAMPLES, .calib_length = CALIB_LENGTH,
 	                                  .threads = online > 0 && online < 64 ? (unsigned)online : 1};
 	struct convert_result result;
 	struct pith_error err = {.off = PITH_NO_OFF};
@@ -200,21 +244,21 @@ int cli_shape_make(struct cli *cli, const struct cli_shape *shape, const char *s
 		cli_say(cli, "%s: cannot make a folder beside it", target);
 		return CLI_FAILED;
 	}
-	snprintf(config, sizeof(config), "%s/config.json", folder);
-	snprintf(weights, sizeof(weights), "%s/model.safetensors", folder);
-	cli_cleanup_add(weights);
-	cli_cleanup_add(config);
-	if (!write_checkpoint(shape, config, weights)) {
+	for (unsigned f = 0; f < FILES; f++) {
+		snprintf(path[f], sizeof(path[f]), "%s/%s", folder, file_names[f]);
+		cli_cleanup_add(path[f]);
+	}
+	if (!write_checkpoint(shape, path)) {
 		cli_say(cli, "%s: cannot write a checkpoint there", folder);
 		code = CLI_FAILED;
 	}
 	options.temporary = track_temporary;
 	if (code == CLI_OK && convert_model(folder, target, &options, &result, &err) != PITH_OK)
 		code = cli_fail(cli, target, &err);
-	unlink(config);
-	unlink(weights);
-	cli_cleanup_remove(config);
-	cli_cleanup_remove(weights);
+	for (unsigned f = 0; f < FILES; f++) {
+		unlink(path[f]);
+		cli_cleanup_remove(path[f]);
+	}
 	rmdir(folder);
 	return code;
 }

@@ -21,7 +21,8 @@ bool cli_shape_find(const char *text, struct cli_shape *out);
 extern const struct cli_shape cli_shapes[];
 
 /*
- * Write a checkpoint of that shape in bf16, store it by 'scheme' (NULL: the default) with a KV cache of
+ * Write a checkpoint of that shape in bf16, with a tokenizer of bytes and a text for schemes that calibrate
+ * (where the vocabulary has room for 256 bytes), store it by 'scheme' (NULL: the default) with a KV cache of
  * 'kv_dtype' as 'target', and remove the checkpoint.  It is made in a folder of its own beside 'target'.
  * Says what is wrong; returns an exit code.
  */

@@ -426,7 +426,7 @@ const struct cli_command cmd_bench = {
         "\n"
         "Without FILE the embedded model is used.  --shape makes a model of a known shape\n"
         "without a meaning, in $TMPDIR, which needs the room of its bf16 weights and of\n"
-        "the file.\n"
+        "the file.  Schemes that need a calibration text get one without a meaning.\n"
         "\n"
         "JSON keys: kernels, threads, batch, weight_nbytes, prefill_tok_s, decode_tok_s,\n"
         "batch_decode_tok_s, gb_s, read_gb_s, bandwidth_share, joules_per_token,\n"

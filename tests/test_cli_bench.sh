@@ -23,6 +23,9 @@ check_exit 0 'shape' env TMPDIR="$T" "$PITH" bench --shape 2,64,96,4,2,300 --sch
 # 2 blocks x 2 heads x (16 bytes + a scale) x keys and values
 check 'shape: numbers' json "d['kv_nbytes'] == 160 and d['weight_nbytes'] > 0 and d['start_warm_seconds'] > 0"
 check 'shape: nothing stays' sh -c '! ls "$1"/pith-bench-* 2>/dev/null' - "$T"
+check_exit 0 'shape: a scheme that calibrates' env TMPDIR="$T" "$PITH" bench --shape tiny --scheme spqr:bits=3,group=16 \
+	--seconds 0 --rounds 1 --json
+check 'shape: nothing stays of it' sh -c '! ls "$1"/pith-bench-* 2>/dev/null' - "$T"
 check_exit 0 'shape: kept' "$PITH" bench --shape tiny -o "$T/tiny.pith" --seconds 0.1
 check_exit 0 'shape: valid' "$PITH" verify "$T/tiny.pith"
 check_exit 1 'shape: exists' "$PITH" bench --shape tiny -o "$T/tiny.pith" --seconds 0.1
