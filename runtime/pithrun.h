@@ -40,8 +40,9 @@ struct pith_executor {
 };
 
 /*
- * A team of threads - 1 workers beside the caller: bounded spin, then futex.
- * threads 0: the cores this process may use, at most 64.
+ * A team of threads - 1 workers beside the caller: bounded spin, then futex; a worker whose core
+ * another program takes away stays out of the way for a while.  threads 0: the cores this process
+ * may use, by its affinity and a container's quota, at most 64.
  */
 struct pith_team;
 pith_status pith_team_new(size_t threads, struct pith_team **out, struct pith_error *err);
