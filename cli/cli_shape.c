@@ -233,7 +233,6 @@ int cli_shape_make(struct cli *cli, const struct cli_shape *shape, const char *s
 	char folder[PATH_CAP], path[FILES][PATH_CAP + 32];
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	struct convert_options options = {.scheme = scheme, .kv_dtype = kv_dtype,
-	                                  .calib = shape->vocab >= BYTES ? path[TEXT] : NULL,
 	                                  .calib_samples = CALIB_SAMPLES, .calib_length = CALIB_LENGTH,
 	                                  .threads = online > 0 && online < 64 ? (unsigned)online : 1};
 	struct convert_result result;
@@ -253,7 +252,12 @@ int cli_shape_make(struct cli *cli, const struct cli_shape *shape, const char *s
 		code = CLI_FAILED;
 	}
 	options.temporary = track_temporary;
-	if (code == CLI_OK && convert_model(folder, target, &options, &result, &err) != PITH_OK)
+	pith_status status = code == CLI_OK ? convert_model(folder, target, &options, &result, &err) : PITH_OK;
+	if (status == PITH_E_ARGUMENT && shape->vocab >= BYTES) {
+		options.calib = path[TEXT]; /* only when it must: a calibrated conversion takes longer */
+		status = convert_model(folder, target, &options, &result, &err);
+	}
+	if (status != PITH_OK)
 		code = cli_fail(cli, target, &err);
 	for (unsigned f = 0; f < FILES; f++) {
 		unlink(path[f]);
