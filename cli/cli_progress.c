@@ -73,7 +73,7 @@ static void format_duration(double seconds, char text[16])
 static void format_state(const struct cli_progress *p, double elapsed, const char *note,
                          char *text, size_t cap)
 {
-	char rate[40] = "", eta[16] = "";
+	char rate[40] = "", eta[16] = "", part[16];
 	double per_second = elapsed > 0 ? (double)p->done / elapsed : 0;
 	if (strcmp(p->unit, "B") == 0) {
 		char size[16];
@@ -81,10 +81,14 @@ static void format_state(const struct cli_progress *p, double elapsed, const cha
 	} else {
 		snprintf(rate, sizeof(rate), "%.*f %s/s", per_second < 100, per_second, p->unit);
 	}
-	if (per_second > 0 && p->done <= p->total)
+	if (per_second > 0 && p->done <= p->total && p->total > 0)
 		format_duration((double)(p->total - p->done) / per_second, eta);
 	double percent = p->total > 0 ? 100.0 * (double)p->done / (double)p->total : 0;
-	snprintf(text, cap, "%3.0f%%  %s%s%s%s%s", percent < 100 ? percent : 100, rate,
+	if (p->total > 0)
+		snprintf(part, sizeof(part), "%3.0f%%", percent < 100 ? percent : 100);
+	else
+		cli_format_size(p->done, part); /* from a pipe: nobody knows of how much */
+	snprintf(text, cap, "%s  %s%s%s%s%s", part, rate,
 	         eta[0] != '\0' ? "  ETA " : "", eta, note != NULL ? "  " : "",
 	         note != NULL ? note : "");
 }

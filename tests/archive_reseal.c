@@ -65,7 +65,7 @@ void archive_reseal(uint8_t *p, size_t nbytes)
 	memcpy(trailer, "PZTR", 4);
 	store_le64(trailer + 48, nbytes);
 	uint64_t off = load_le64(trailer + 8);
-	if (off >= 64 && off + 10 <= end) {
+	if (off >= 64 && off <= end && end - off >= 10) {
 		size_t begin = (size_t)off;
 		store_le64(trailer + 16, end - begin);
 		if (load_le32(trailer + 4) == 0) {

@@ -98,7 +98,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 	struct pith_archive_source source = {nbytes, read_input, &in};
 	if (pith_archive_open(&source, &archive, NULL) == PITH_OK) {
 		read_archive(archive, coder);
-		append_and_read(archive, &in);
+		if (nbytes % 8 == 0) /* the slow part: every eighth */
+			append_and_read(archive, &in);
 		pith_archive_close(archive);
 	}
 	if (pith_archive_recover(&source, &archive, NULL) == PITH_OK) {

@@ -4,6 +4,7 @@ in, by both readers; every rule that a changed byte breaks is found by both.
 
 SPDX-License-Identifier: Apache-2.0
 """
+import json
 import os
 import pathlib
 import random
@@ -12,8 +13,10 @@ import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "spec" / "reader"))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "spec" / "reader")]
 
+import archive_maker
 from reader_archive import DIRECTORY, FILE, HARD_LINK, LINK, Archive, recover
 from reader_bytes import Fault
 
@@ -120,6 +123,18 @@ class ReaderArchive(unittest.TestCase):
                 self.assertIn(pith("test", "hurt.pz", cwd=self.folder, code=None).returncode, (3, 4))
                 with self.assertRaises(Fault):
                     Archive(bytes(hurt)).extract()
+
+    def test_archives_made_from_the_prose(self):
+        for name, data in archive_maker.seeds().items():
+            path = pathlib.Path(self.folder, name)
+            path.write_bytes(data)
+            archive = Archive(data)
+            listed = json.loads(pith("list", "--json", name, cwd=self.folder, code=None).stdout)
+            with self.subTest(name):
+                self.assertEqual([m.name.decode() for m in archive.members], [m["name"] for m in listed["members"]])
+                for member, content in archive.extract().items():
+                    done = pith("cat", name, member.decode(), cwd=self.folder, code=None)
+                    self.assertEqual(content, done.stdout)
 
     def test_embedded_model(self):
         pathlib.Path(self.folder, "t").write_bytes(b"text")

@@ -59,6 +59,22 @@ cp "$T/a.pz" "$T/bad.pz" && flip "$T/bad.pz" 30000
 check_exit 3 'a damaged archive' "$PITH" unzip --to-tar -o "$T/bad.tar" "$T/bad.pz"
 check 'leaves no tar' test ! -e "$T/bad.tar"
 
+# ---- owners ----
+if [ "$(id -u)" -eq 0 ]; then
+	mkdir "$T/own" && echo text >"$T/own/file" && ln -s file "$T/own/link"
+	chown -h 1234:2345 "$T/own/file" "$T/own/link"
+	(cd "$T" && $Z -o own.pz own && $Z --no-owner -o none.own own) 2>/dev/null
+	owners() { (cd "$1" && stat -c '%u:%g' own/file own/link | tr '\n' ' '); }
+	check_exit 0 'root' "$PITH" unzip -C "$T/o1" "$T/own.pz"
+	check 'restores owners' test "$(owners "$T/o1")" = '1234:2345 1234:2345 '
+	check_exit 0 'unless told' "$PITH" unzip --no-owner -C "$T/o2" "$T/own.pz"
+	check 'not to' test "$(owners "$T/o2")" = '0:0 0:0 '
+	check_exit 0 'or nobody stored them' "$PITH" unzip -C "$T/o3" "$T/none.own"
+	check 'then they are of who restores' test "$(owners "$T/o3")" = '0:0 0:0 '
+else
+	skip 'owners' 'only root may give files away'
+fi
+
 # ---- damage ----
 check_exit 3 'the undamaged members are restored' "$PITH" unzip --json -C "$T/rest" "$T/bad.pz"
 check 'what is damaged is named' json '[m["lost"] for m in d["damaged"] if m["name"] == "in/binary"][0][0]["nbytes"] > 0'
