@@ -19,7 +19,7 @@
 struct eval_options {
 	const char *text, *against, *dump;
 	uint64_t window, limit, threads;
-	bool json, no_verify, llmzip;
+	bool json, no_verify, llmzip, windows;
 };
 
 static const struct cli_option eval_table[] = {
@@ -42,12 +42,15 @@ static const struct cli_option eval_table[] = {
     {"no-verify", 0, CLI_FLAG, offsetof(struct eval_options, no_verify), NULL,
      "do not check checksums and canaries first"},
     {"json", 0, CLI_FLAG, offsetof(struct eval_options, json), NULL, "print JSON"},
+    {"windows", 0, CLI_FLAG, offsetof(struct eval_options, windows), NULL,
+     "with --json: the loss of every window, to compare models in pairs"},
     {0},
 };
 
 struct talk {
 	struct cli_progress bar;
 	bool started;
+	json_t *windows; /* list of [predicted, nll], or NULL */
 };
 
 static void show_progress(void *ctx, uint64_t done, uint64_t total, double nll)
@@ -60,6 +63,12 @@ static void show_progress(void *ctx, uint64_t done, uint64_t total, double nll)
 	t->started = true;
 	snprintf(note, sizeof(note), "%.3f bits/token", nll / 0.69314718055994530942 / (double)done);
 	cli_progress_update_note(&t->bar, done, note);
+}
+
+static void add_window(void *ctx, uint64_t predicted, double nll)
+{
+	struct talk *t = ctx;
+	json_array_append_new(t->windows, json_pack("[I, f]", (json_int_t)predicted, nll));
 }
 
 /* All rows of the first window in one session, raw to a file. */
@@ -96,7 +105,7 @@ static int dump_logits(struct cli *cli, const struct cli_model *m, const struct 
 }
 
 static int print_result(const struct eval_options *o, const struct cli_model *m,
-                        const struct pith_eval_result *r)
+                        const struct pith_eval_result *r, json_t *windows)
 {
 	double bits = cli_stored_bits(m->file);
 	if (o->json) {
@@ -106,6 +115,8 @@ static int print_result(const struct eval_options *o, const struct cli_model *m,
 		    "bits_per_byte", r->bits_per_byte, "bits_per_weight", bits, "tokens",
 		    (json_int_t)r->tokens, "predicted", (json_int_t)r->predicted, "bytes",
 		    (json_int_t)r->bytes, "nll", r->nll, "seconds", r->seconds);
+		if (json != NULL && windows != NULL)
+			json_object_set(json, "windows", windows);
 		if (json != NULL && o->against != NULL) {
 			json_object_set_new(json, "kl", json_real(r->kl));
 			json_object_set_new(json, "top1_agreement", json_real(r->top1_agreement));
@@ -141,11 +152,12 @@ static int evaluate(struct cli *cli, const struct eval_options *o, const struct 
                     const struct cli_model *against, const struct pith_executor *executor,
                     const uint32_t *ids, size_t count)
 {
-	struct talk talk = {0};
+	struct talk talk = {.windows = o->windows ? json_array() : NULL};
 	struct pith_eval_options options = {.window = (size_t)o->window,
 	                                    .against = against->model,
 	                                    .executor = executor,
 	                                    .progress = show_progress,
+	                                    .window_done = o->windows ? add_window : NULL,
 	                                    .ctx = &talk};
 	struct pith_eval_result result;
 	struct pith_error err;
@@ -156,7 +168,10 @@ static int evaluate(struct cli *cli, const struct eval_options *o, const struct 
 	if (talk.started)
 		cli_progress_end(&talk.bar);
 	free(sizes);
-	return status == PITH_OK ? print_result(o, m, &result) : cli_fail(cli, m->path, &err);
+	int code = status == PITH_OK ? print_result(o, m, &result, talk.windows)
+	                             : cli_fail(cli, m->path, &err);
+	json_decref(talk.windows);
+	return code;
 }
 
 static int evaluate_llmzip(struct cli *cli, const struct eval_options *o, const struct cli_model *m,
@@ -232,8 +247,9 @@ const struct cli_command cmd_eval = {
         "\n"
         "JSON keys: perplexity, perplexity_low, perplexity_high, bits_per_byte,\n"
         "bits_per_weight, kl, top1_agreement, tokens, predicted, bytes, nll, seconds; with\n"
-        "--llmzip: tokens, bytes, characters, entropy_bits, rank_bits, token_bits,\n"
-        "arithmetic_bits, seconds.\n",
+        "--windows: windows, of each its predicted tokens and their nll; with --llmzip:\n"
+        "tokens, bytes, characters, entropy_bits, rank_bits, token_bits, arithmetic_bits,\n"
+        "seconds.\n",
     .examples = "pith eval model.pith --text wiki.txt\n"
                 "pith eval small.pith --text wiki.txt --against model.pith --json\n"
                 "pith eval model.pith --text wiki.txt --llmzip --limit 5000\n",

@@ -262,6 +262,8 @@ pith_status pith_eval(const struct pith_model *model, const uint32_t *ids, size_
 		status = run_windows(&e, options, out, token_nbytes, err);
 	if (status == PITH_OK)
 		finish_result(&e, out);
+	for (size_t w = 0; status == PITH_OK && options->window_done != NULL && w < e.window_count; w++)
+		options->window_done(options->ctx, e.window_predicted[w], e.window_nll[w]);
 	free_evaluation(&e);
 	out->seconds = seconds_now() - start;
 	return status;

@@ -174,6 +174,8 @@ struct pith_eval_options {
 	const struct pith_model *against; /* for KL and top-1 agreement; NULL: none; same vocabulary */
 	const struct pith_executor *executor;
 	void (*progress)(void *ctx, uint64_t done, uint64_t total, double nll); /* tokens; may be NULL */
+	/* At the end, for every window in order: its predicted tokens and their loss; may be NULL. */
+	void (*window_done)(void *ctx, uint64_t predicted, double nll);
 	void *ctx;
 };
 struct pith_eval_result {
