@@ -145,7 +145,7 @@ $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(B)/libsupport.a $(STATIC)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(B)/libsupport.a $(STATIC) -lcmocka $(LIBS)
 
 # ---- for users ----
-.PHONY: demo bench readme-tables install packages clean help FORCE
+.PHONY: demo bench readme-tables method-table install packages clean help FORCE
 demo: packages
 	+$(MAKE) $(PARALLEL) all
 	BUILD=$(B) sh bench/demo.sh
@@ -153,6 +153,8 @@ bench: all $(BENCHES)
 	BUILD=$(B) PYTHON='$(PYTHON)' sh bench/run.sh $(BENCHES)
 readme-tables: all
 	BUILD=$(B) $(PYTHON) bench/readme_tables.py README.md
+method-table: all
+	BUILD=$(B) $(PYTHON) bench/method_table.py README.md
 install: all
 	DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' VERSION=$(VERSION) BUILD=$(B) sh cli/install.sh $(HEADERS)
 packages:
@@ -167,7 +169,7 @@ help:
 	@echo 'asan      the tests with address and undefined-behaviour sanitizers'
 	@echo 'fuzz      every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'models    the embedded model, from $(DEFAULT_SOURCE)'
-	@echo 'bench     speed, open time, sizes;  readme-tables: rewrite the tables of README.md'
+	@echo 'bench     speed, open time, sizes;  readme-tables, method-table: rewrite the tables of README.md'
 	@echo 'install   into PREFIX=$(PREFIX) (DESTDIR respected);  clean: remove what was built'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -108,17 +108,22 @@ def archive(folder):
 TABLES = {"quality": quality, "cache": cache, "speed": speed, "archive": archive}
 
 
+def replace(text, name, lines):
+    """README's text with these lines between the markers of table 'name'."""
+    marker = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.S)
+    if not marker.search(text):
+        sys.exit(f"README has no marker for table {name}")
+    body = "\n".join(lines)
+    return marker.sub(lambda m: f"{m.group(1)}{body}\n{m.group(2)}", text)
+
+
 def main():
     path = pathlib.Path(sys.argv[1])
     text = path.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[2:] or TABLES:
-            marker = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.S)
-            if not marker.search(text):
-                sys.exit(f"{path}: no marker for table {name}")
             print(f"measuring: {name}", file=sys.stderr)
-            body = "\n".join(TABLES[name](folder))
-            text = marker.sub(lambda m: f"{m.group(1)}{body}\n{m.group(2)}", text)
+            text = replace(text, name, TABLES[name](folder))
     path.write_text(text, encoding="utf-8")
 
 
