@@ -59,6 +59,7 @@ struct cli_command {
 	const char *summary;     /* one line, no full stop */
 	const char *synopsis;    /* after "pith NAME "; several forms separated by \n */
 	const char *description; /* paragraphs, lines of at most 78 columns, ends with \n */
+	void (*details)(FILE *out); /* prints more of the description; NULL: that is all */
 	const char *examples;    /* lines "pith ...", each may be followed by lines that start with # */
 	const struct cli_option *options;
 	size_t options_nbytes;   /* sizeof the options struct, zeroed before parsing; or 0 */

@@ -8,6 +8,7 @@
 
 #include "pith.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Where the help of an option starts; longer names break the line. */
@@ -57,6 +58,8 @@ void cli_print_help(const struct cli_command *command, FILE *out)
 		fprintf(out, "usage: pith %s\n", command->name);
 	fputc('\n', out);
 	fputs(command->description, out);
+	if (command->details != NULL)
+		command->details(out);
 	fputs("\noptions:\n", out);
 	for (const struct cli_option *o = command->options; o != NULL && o->name != NULL; o++)
 		print_option(o->letter, o->name, o->value, o->help, out);
@@ -117,6 +120,19 @@ static void print_man_footer(FILE *out)
 	print_roff("Instruction sets not to use, e.g. -avx512,-avx2.  Results do not change.\n", out);
 }
 
+static void print_man_details(const struct cli_command *command, FILE *out)
+{
+	char *text = NULL;
+	size_t nbytes;
+	FILE *memory = command->details != NULL ? open_memstream(&text, &nbytes) : NULL;
+	if (memory == NULL)
+		return;
+	command->details(memory);
+	if (fclose(memory) == 0)
+		print_roff_verbatim(text, out);
+	free(text);
+}
+
 static void print_man_of(const struct cli_command *command, FILE *out)
 {
 	fprintf(out, ".TH PITH-%s 1 \"\" \"pith %s\"\n.SH NAME\n", command->name, pith_version());
@@ -135,6 +151,7 @@ static void print_man_of(const struct cli_command *command, FILE *out)
 	} while (*line != '\0');
 	fputs(".fi\n.SH DESCRIPTION\n", out);
 	print_roff_verbatim(command->description, out);
+	print_man_details(command, out);
 	fputs(".SH OPTIONS\n", out);
 	for (const struct cli_option *o = command->options; o != NULL && o->name != NULL; o++)
 		print_man_option(o->letter, o->name, o->value, o->help, out);

@@ -142,7 +142,7 @@ uint64_t cli_tables_nbytes(const struct pith_file *file)
 
 double cli_stored_bits(const struct pith_file *file)
 {
-	uint64_t nbytes = cli_tables_nbytes(file), elements = 0;
+	uint64_t nbytes = 0, elements = 0;
 	struct pith_file_info info;
 	pith_file_info(file, &info);
 	for (size_t i = 0; i < info.weight_count; i++) {

@@ -99,7 +99,6 @@ static pith_status read_weights(const struct pith_file *file, bool print, struct
 			printf("%-48s %-14s %6.2f %10" PRIu64 "  %s\n", w.name, w.shape,
 			       cli_bits_per_weight(w.nbytes, w.elements), w.nbytes, w.terms);
 	}
-	totals->nbytes += cli_tables_nbytes(file);
 	count_kind(totals, "tables", cli_tables_nbytes(file));
 	return PITH_OK;
 }

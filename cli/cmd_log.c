@@ -9,15 +9,18 @@
 #include "pith.h"
 
 #include <jansson.h>
+#include <string.h>
 
 struct log_options {
-	bool json, verbose;
+	bool json, verbose, rules;
 };
 
 static const struct cli_option log_table[] = {
     {"json", 0, CLI_FLAG, offsetof(struct log_options, json), NULL, "print JSON"},
     {"verbose", 'v', CLI_FLAG, offsetof(struct log_options, verbose), NULL,
      "list the measured error of every weight"},
+    {"rules", 0, CLI_FLAG, offsetof(struct log_options, rules), NULL,
+     "print the recipe's rules only, as pith convert --rules takes them"},
     {0},
 };
 
@@ -127,6 +130,20 @@ static pith_status print_entries(const struct pith_file *file, bool verbose, jso
 	return PITH_OK;
 }
 
+static pith_status print_rules(const struct pith_file *file, struct pith_error *err)
+{
+	for (size_t i = 0; i < pith_file_lineage_count(file); i++) {
+		struct pith_lineage entry;
+		pith_status status = pith_file_lineage_at(file, i, &entry, err);
+		if (status != PITH_OK)
+			return status;
+		if (entry.kind == PITH_LINEAGE_RECIPE && entry.key_nbytes == 4 &&
+		    memcmp(entry.key, "rule", 4) == 0)
+			printf("%.*s\n", (int)entry.value_nbytes, entry.value);
+	}
+	return PITH_OK;
+}
+
 static int log_run(struct cli *cli, const void *options)
 {
 	const struct log_options *o = options;
@@ -137,7 +154,9 @@ static int log_run(struct cli *cli, const void *options)
 		return cli_fail(cli, path, &err);
 	json_t *list = o->json ? json_array() : NULL;
 	int code = CLI_OK;
-	if (print_entries(file, o->verbose, list, &err) != PITH_OK)
+	if (o->rules)
+		code = print_rules(file, &err) == PITH_OK ? CLI_OK : cli_fail(cli, path, &err);
+	else if (print_entries(file, o->verbose, list, &err) != PITH_OK)
 		code = cli_fail(cli, path, &err);
 	else if (o->json)
 		code = cli_print_json(json_pack("{s:s, s:O}", "file", path, "lineage", list));
@@ -151,7 +170,7 @@ static int log_run(struct cli *cli, const void *options)
 const struct cli_command cmd_log = {
     .name = "log",
     .summary = "where a model comes from: sources, recipe, tools, measured errors",
-    .synopsis = "FILE [-v] [--json]",
+    .synopsis = "FILE [-v] [--json]\nFILE --rules",
     .description =
         "Prints the lineage that is recorded in the file, in the order written: sources\n"
         "with their SHA-256, the recipe, tool and library versions, calibration text,\n"

@@ -6,6 +6,7 @@
  */
 #include "convert.h"
 
+#include "allocate.h"
 #include "bytes.h"
 #include "calibrate_canary.h"
 #include "calibrate_model.h"
@@ -24,11 +25,18 @@
 
 #define CANARY_SEED 1u
 #define HASH_PIECE_NBYTES ((size_t)1 << 20)
+/* For --size: tables of a file that do not grow with it, and texts of a weight in its lineage. */
+#define REST_NBYTES 1536u
+#define ERROR_TEXT_NBYTES 16u
+#define RULE_TEXT_NBYTES 180u
 
 /* ---- state of one conversion ---- */
 
 struct conversion {
 	const struct convert_options *options;
+	struct convert_options allocated; /* 'options' with the rules that were chosen */
+	const char **rules;
+	struct allocate_rules chosen;
 	struct convert_result *result;
 	struct source *src;
 	const struct import_family *family;
@@ -108,8 +116,12 @@ static pith_status import_texts(struct conversion *c, struct pith_error *err)
 
 static pith_status need_text(const struct conversion *c, struct pith_error *err)
 {
-	if (c->options->calib || !recipe_needs_inputs(&c->recipe))
+	bool chooses = c->options->bits > 0 || c->options->size > 0;
+	if (c->options->calib || (!recipe_needs_inputs(&c->recipe) && !chooses))
 		return PITH_OK;
+	if (chooses)
+		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
+		                 "to choose schemes needs a calibration text: --calib TEXT");
 	return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
 	                 "the scheme needs a calibration text: --calib TEXT");
 }
@@ -196,10 +208,20 @@ static pith_status write_canary(struct conversion *c, const struct recipe_step *
 	return pith_writer_canary(c->writer, step->want->name, CANARY_SEED, first, last, err);
 }
 
-/* Bytes the weight takes, counted as convert_group says, go to *nbytes. */
+/* spec weight: "the bytes of all planes of its weights, those of terms and of transforms" */
+static uint64_t planes_nbytes(const struct recipe_step *step, const struct quant_result *q)
+{
+	uint64_t row = pith_round_up(4 * step->n, PITH_ALIGN);
+	uint64_t nbytes = (q->permute ? row : 0) + (q->shift ? row : 0) +
+	                  (q->bias ? pith_round_up(4 * step->m, PITH_ALIGN) : 0);
+	for (size_t t = 0; t < q->term_count; t++)
+		for (uint32_t i = 0; i < q->term[t].plane_count; i++)
+			nbytes += q->term[t].plane[i].nbytes;
+	return nbytes;
+}
+
 static pith_status write_planes(struct conversion *c, const struct recipe_step *step,
-                                const struct quant_result *q, uint64_t *nbytes,
-                                struct pith_error *err)
+                                const struct quant_result *q, struct pith_error *err)
 {
 	struct pith_writer_weight w = {
 	    .name = step->want->name, .flags = 1u, .rank = step->want->rank,
@@ -207,14 +229,7 @@ static pith_status write_planes(struct conversion *c, const struct recipe_step *
 	    .activation_scale = q->activation_scale, .terms = q->term,
 	    .term_count = q->term_count, .permute = q->permute, .shift = q->shift, .bias = q->bias};
 	memcpy(w.dim, step->want->dim, sizeof(w.dim));
-	uint64_t before = pith_writer_nbytes(c->writer);
-	PITH_TRY(pith_writer_weight(c->writer, &w, err));
-	uint32_t planes = 0;
-	for (size_t i = 0; i < q->term_count; i++)
-		planes += q->term[i].plane_count;
-	*nbytes = pith_writer_nbytes(c->writer) - before +
-	          recipe_entry_nbytes(step, (uint32_t)q->term_count, planes);
-	return PITH_OK;
+	return pith_writer_weight(c->writer, &w, err);
 }
 
 static double relative_error(double error2, double norm2)
@@ -225,8 +240,8 @@ static double relative_error(double error2, double norm2)
 static pith_status write_quantized(struct conversion *c, const struct recipe_step *step,
                                    const struct quant_result *q, struct pith_error *err)
 {
-	uint64_t nbytes;
-	PITH_TRY(write_planes(c, step, q, &nbytes, err));
+	uint64_t nbytes = planes_nbytes(step, q);
+	PITH_TRY(write_planes(c, step, q, err));
 	PITH_TRY(write_canary(c, step, q, err));
 	struct convert_group *g = &c->result->group[step->group];
 	g->nbytes += nbytes;
@@ -294,6 +309,129 @@ static struct calibration_run calibration_of(struct conversion *c, const char *t
 	    .options = c->options, .src = c->src, .plan = &c->plan, .recipe = &c->recipe,
 	    .tokenizer = c->tokenizer, .tokenizer_nbytes = c->tokenizer_nbytes, .target = target,
 	    .emit = emit_step, .begin = begin_step, .note = pass_note, .ctx = c};
+}
+
+/* ---- schemes for a size ---- */
+
+static void measured_step(void *ctx, const struct recipe_step *step)
+{
+	struct conversion *c = ctx;
+	c->done += step->have->nbytes;
+	report(c, 0, c->doing);
+}
+
+static void begin_measure(void *ctx, const struct recipe_step *step)
+{
+	struct conversion *c = ctx;
+	snprintf(c->doing, sizeof(c->doing), "measuring %.100s", step->want->name);
+	report(c, 0, c->doing);
+}
+
+static pith_status emit_nothing(void *ctx, const struct recipe_step *step,
+                                const struct quant_result *q, struct pith_error *err)
+{
+	(void)ctx, (void)step, (void)q, (void)err;
+	return PITH_OK;
+}
+
+/* A text of the file as it will be stored. */
+static uint64_t compressed_nbytes(const void *text, size_t nbytes)
+{
+	size_t cap = ZSTD_compressBound(nbytes);
+	void *out = malloc(cap);
+	size_t size = out ? ZSTD_compress(out, cap, text, nbytes, ZSTD_CLEVEL_DEFAULT) : nbytes;
+	free(out);
+	return ZSTD_isError(size) ? nbytes : size;
+}
+
+/* What planes and their entries may take in a file of the asked size: the rest is known or bounded. */
+static pith_status size_goal(struct conversion *c, struct allocate_goal *goal,
+                             struct pith_error *err)
+{
+	uint64_t rest = PITH_DATA_OFF + c->tokenizer_nbytes + REST_NBYTES;
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(text_sections); i++) {
+		const struct source_text *t = &c->src->text[text_sections[i].text];
+		if (t->data)
+			rest += compressed_nbytes(t->data, t->nbytes);
+	}
+	/* lineage: of every weight its error, of every one that is chosen a rule */
+	rest += c->recipe.step_count * (PITH_LINE_NBYTES + ERROR_TEXT_NBYTES);
+	for (size_t i = 0; i < c->recipe.step_count; i++)
+		if (c->recipe.step[i].want->rank == 2 && !c->recipe.step[i].by_rule)
+			rest += PITH_LINE_NBYTES + RULE_TEXT_NBYTES;
+	rest += c->options->size / 1000; /* gaps, as recipe_tensor_align() bounds them */
+	if (rest >= c->options->size)
+		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL,
+		                 "too small: without its weights the file takes %llu bytes",
+		                 (unsigned long long)rest);
+	goal->nbytes = c->options->size - rest;
+	goal->with_tables = true;
+	return PITH_OK;
+}
+
+/* The recipe again, with what was chosen. */
+static pith_status use_chosen(struct conversion *c, struct pith_error *err)
+{
+	const struct convert_options *asked = c->options;
+	size_t count = asked->rule_count + c->chosen.count;
+	struct convert_result fresh = {.has_tokenizer = c->result->has_tokenizer};
+	c->rules = malloc((count + 1) * sizeof(*c->rules));
+	if (!c->rules)
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for rules");
+	for (size_t i = 0; i < count; i++)
+		c->rules[i] = i < asked->rule_count ? asked->rules[i]
+		                                    : c->chosen.rule[i - asked->rule_count];
+	c->allocated = *asked;
+	c->allocated.rules = c->rules;
+	c->allocated.rule_count = count;
+	c->options = &c->allocated;
+	recipe_free(&c->recipe);
+	*c->result = fresh;
+	return recipe_make(c->options, &c->plan, c->src, &c->recipe, c->result, err);
+}
+
+/* Of what a choice depends on; the sources themselves are in the journal's key. */
+static void allocation_key(const struct conversion *c, uint8_t key[32])
+{
+	const struct convert_options *o = c->options;
+	const uint64_t number[] = {(uint64_t)(o->bits * 1e6), o->size,        o->calib_samples,
+	                           o->calib_length,           o->calib_seed, c->result->source_nbytes};
+	struct sha256 h;
+	sha256_begin(&h);
+	sha256_add(&h, number, sizeof(number));
+	sha256_add(&h, o->calib, strlen(o->calib) + 1);
+	for (size_t i = 0; i < o->rule_count; i++)
+		sha256_add(&h, o->rules[i], strlen(o->rules[i]) + 1);
+	for (size_t i = 0; i < c->plan.tensor_count; i++)
+		sha256_add(&h, c->plan.tensor[i].name, strlen(c->plan.tensor[i].name) + 1);
+	sha256_end(&h, key);
+}
+
+static pith_status measure_and_choose(struct conversion *c, const char *target,
+                                      struct pith_error *err)
+{
+	struct calibration_run run = calibration_of(c, target);
+	struct allocate_goal goal = {
+	    .nbytes = (uint64_t)(c->options->bits * (double)c->result->element_count / 8)};
+	if (c->options->size > 0)
+		PITH_TRY(size_goal(c, &goal, err));
+	run.emit = emit_nothing;
+	run.begin = begin_measure;
+	c->total += c->result->source_nbytes;
+	return allocate_make_rules(&run, &goal, measured_step, &c->chosen, err);
+}
+
+static pith_status allocate(struct conversion *c, const char *target, struct pith_error *err)
+{
+	uint8_t key[32];
+	allocation_key(c, key);
+	if (!target || !c->options->resume ||
+	    !allocate_kept(target, key, c->plan.tensor_count, &c->chosen)) {
+		PITH_TRY(measure_and_choose(c, target, err));
+		if (target)
+			allocate_keep(target, key, &c->chosen);
+	}
+	return use_chosen(c, err);
 }
 
 /* ---- lineage ---- */
@@ -410,7 +548,8 @@ static pith_status write_temporary(struct conversion *c, const char *target,
 
 static pith_status write_file(struct conversion *c, const char *target, struct pith_error *err)
 {
-	PITH_TRY(pith_writer_new(target, NULL, &c->writer, err));
+	struct pith_writer_options writer = {.tensor_align = recipe_tensor_align(&c->recipe)};
+	PITH_TRY(pith_writer_new(target, &writer, &c->writer, err));
 	const char *borrowed = pith_writer_temporary(c->writer);
 	char *temporary = malloc(strlen(borrowed) + 1);
 	if (!temporary) {
@@ -462,11 +601,17 @@ pith_status convert_model(const char *source, const char *target,
 	memset(out, 0, sizeof(*out));
 	struct conversion c = {.options = options, .result = out};
 	pith_status status = prepare(&c, source, err);
+	if (status == PITH_OK && (options->bits > 0 || options->size > 0))
+		status = allocate(&c, options->dry_run ? NULL : target, err);
 	if (status == PITH_OK)
 		status = options->dry_run ? estimate(&c, err) : write_file(&c, target, err);
 	if (status == PITH_OK && !options->dry_run)
 		status = measure_file(&c, target, err);
+	if (status == PITH_OK && c.chosen.count > 0 && !options->dry_run)
+		allocate_forget(target);
 	free(c.tokenizer);
+	free(c.rules);
+	allocate_rules_free(&c.chosen);
 	recipe_free(&c.recipe);
 	import_plan_free(&c.plan);
 	source_close(c.src);

@@ -16,6 +16,13 @@ struct convert_options {
 	const char *scheme;       /* "rtn:bits=4,group=64"; NULL: bf16 */
 	const char *const *rules; /* "REGEX=SCHEME" by tensor name; the last that matches wins */
 	size_t rule_count;
+	/*
+	 * Choose the schemes of matrices without a rule so that all weights take this many bits each (as
+	 * convert_result counts) or the file this many bytes, and the predictions on 'calib' change least; 0:
+	 * 'scheme' is theirs.
+	 */
+	double bits;
+	uint64_t size;
 	unsigned kv_dtype; /* PITH_DTYPE of the KV cache: F32, F16 or I8; 0: f32 */
 	unsigned threads; /* 0: 1 */
 	/*
@@ -32,16 +39,18 @@ struct convert_options {
 	void (*note)(void *ctx, const char *text); /* a warning: one line */
 	/* A file that exists only until the conversion is complete; gone again: false. */
 	void (*temporary)(void *ctx, const char *path, bool exists);
+	/* With 'bits' or 'size': the scheme chosen for a matrix and what it is expected to add to the loss. */
+	void (*chosen)(void *ctx, const char *tensor, const char *scheme, double bits, double loss);
 	void *ctx;
 };
 
-#define CONVERT_MAX_GROUPS 16u
+#define CONVERT_MAX_GROUPS 64u
 
 /* Weights stored by one scheme. */
 struct convert_group {
 	char scheme[SCHEME_TEXT_CAP]; /* with all its options; "as is" for what keeps its dtype */
 	uint64_t weight_count, element_count;
-	uint64_t nbytes;        /* planes, their padding and alignment, names and table entries */
+	uint64_t nbytes;        /* of planes: spec weight, "Bits per weight" */
 	double error2, norm2;   /* squared error and squared weights */
 	double proxy2, proxy_norm2; /* the same of outputs on the calibration text, else 0 */
 };

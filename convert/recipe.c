@@ -67,7 +67,8 @@ bool recipe_needs_inputs(const struct recipe *r)
 	return false;
 }
 
-static const struct scheme *choose_scheme(struct recipe *r, const struct import_tensor *t)
+static const struct scheme *choose_scheme(struct recipe *r, const struct import_tensor *t,
+                                          bool *by_rule)
 {
 	const struct scheme *chosen = &r->scheme;
 	if (t->rank == 1) /* a folded norm has no short dtype any more */
@@ -83,6 +84,7 @@ static const struct scheme *choose_scheme(struct recipe *r, const struct import_
 		}
 		r->rule[i].used = true;
 		chosen = &r->rule[i].scheme;
+		*by_rule = true;
 	}
 	return chosen;
 }
@@ -127,7 +129,7 @@ static pith_status make_step(struct recipe *r, const struct import_tensor *want,
 {
 	struct recipe_step *step = &r->step[r->step_count];
 	*step = (struct recipe_step){.want = want, .have = source_find(src, want->name)};
-	step->scheme = choose_scheme(r, want);
+	step->scheme = choose_scheme(r, want, &step->by_rule);
 	use_table_scheme(step);
 	uint64_t m = want->rank == 1 ? 1 : want->dim[0], n = want->dim[want->rank - 1];
 	if (m > PITH_MAX_DIM || n > PITH_MAX_DIM || m > PITH_MAX_ELEMENTS / n)
@@ -204,12 +206,31 @@ pith_status recipe_step_nbytes(const struct recipe_step *step, uint64_t *nbytes,
 	return PITH_OK;
 }
 
+uint32_t recipe_tensor_align(const struct recipe *r)
+{
+	uint64_t all = 0, large = 0;
+	uint32_t align = PITH_DEFAULT_TENSOR_ALIGN;
+	for (size_t i = 0; i < r->step_count; i++) {
+		uint64_t nbytes;
+		uint32_t planes, terms;
+		if (recipe_step_nbytes(&r->step[i], &nbytes, &planes, &terms, NULL) != PITH_OK)
+			continue;
+		all += nbytes;
+		large += nbytes >= PITH_BIG_PLANE_NBYTES;
+	}
+	while (align > PITH_ALIGN && large * align / 2 > all / 1000)
+		align /= 2;
+	return align;
+}
+
 uint64_t recipe_entry_nbytes(const struct recipe_step *step, uint32_t term_count,
                              uint32_t plane_count)
 {
-	uint64_t canary = step->want->rank == 2 ? PITH_CNRY_NBYTES : 0;
+	/* a matrix has a canary, and may have a permutation */
+	uint64_t matrix = PITH_CNRY_NBYTES + PITH_XFRM_NBYTES + PITH_PLAN_NBYTES;
 	return PITH_WGHT_NBYTES + (uint64_t)PITH_TERM_NBYTES * term_count +
-	       (uint64_t)PITH_PLAN_NBYTES * plane_count + strlen(step->want->name) + canary;
+	       (uint64_t)PITH_PLAN_NBYTES * plane_count + strlen(step->want->name) +
+	       (step->want->rank == 2 ? matrix : 0);
 }
 
 pith_status recipe_step_run(const struct recipe_step *step, const struct quant_job *job,
@@ -267,18 +288,18 @@ static uint64_t step_memory(const struct recipe_step *step, uint64_t nbytes)
 	return nbytes + 4 * piece + (codes ? elements + nbytes / 4 : 0);
 }
 
-static pith_status add_step(const struct recipe_step *step, struct convert_result *result,
-                            struct pith_error *err)
+static pith_status add_step(const struct recipe_step *step, uint32_t align,
+                            struct convert_result *result, struct pith_error *err)
 {
 	uint64_t nbytes;
 	uint32_t planes, terms;
 	PITH_TRY(recipe_step_nbytes(step, &nbytes, &planes, &terms, err));
 	uint64_t memory = step_memory(step, nbytes);
 	/* a large plane starts at the next multiple of the tensor alignment: half of it on average */
-	uint64_t gap = nbytes >= PITH_BIG_PLANE_NBYTES ? PITH_DEFAULT_TENSOR_ALIGN / 2 : 0;
-	uint64_t all = nbytes + gap + recipe_entry_nbytes(step, terms, planes);
-	result->group[step->group].nbytes += all;
-	result->weight_nbytes += all;
+	uint64_t gap = nbytes >= PITH_BIG_PLANE_NBYTES ? align / 2 : 0;
+	result->group[step->group].nbytes += nbytes;
+	result->weight_nbytes += nbytes;
+	result->file_nbytes += nbytes + gap + recipe_entry_nbytes(step, terms, planes);
 	if (memory > result->memory_nbytes)
 		result->memory_nbytes = memory;
 	return PITH_OK;
@@ -287,9 +308,10 @@ static pith_status add_step(const struct recipe_step *step, struct convert_resul
 pith_status recipe_estimate(const struct recipe *r, const struct source *src, unsigned threads,
                             struct convert_result *result, struct pith_error *err)
 {
+	uint32_t align = recipe_tensor_align(r);
+	result->file_nbytes = PITH_DATA_OFF;
 	for (size_t i = 0; i < r->step_count; i++)
-		PITH_TRY(add_step(&r->step[i], result, err));
-	result->file_nbytes = PITH_DATA_OFF + result->weight_nbytes;
+		PITH_TRY(add_step(&r->step[i], align, result, err));
 	for (size_t i = 0; i < src->file_count; i++)
 		result->seconds += sample_hash() * (double)src->file[i].nbytes;
 	for (size_t g = 0; g < result->group_count; g++) {

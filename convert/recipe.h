@@ -24,6 +24,7 @@ struct recipe_step { /* one weight to write */
 	const struct source_tensor *have;
 	const struct scheme *scheme; /* NULL: as is, in the dtype of the source */
 	struct scheme table;         /* what 'scheme' is for an embedding or a head */
+	bool by_rule;                /* a rule chose the scheme */
 	size_t m, n;
 	size_t group; /* of the result */
 };
@@ -51,6 +52,12 @@ void recipe_free(struct recipe *r);
 pith_status recipe_step_nbytes(const struct recipe_step *step, uint64_t *nbytes,
                                uint32_t *plane_count, uint32_t *term_count,
                                struct pith_error *err);
+
+/*
+ * Where planes of 64 KiB and more start: at multiples of the largest power of two, up to 4 KiB,
+ * whose gaps take less than 0.1 % of all planes on average.
+ */
+uint32_t recipe_tensor_align(const struct recipe *r);
 
 /* Bytes of a weight in names and tables. */
 uint64_t recipe_entry_nbytes(const struct recipe_step *step, uint32_t term_count,
