@@ -18,17 +18,18 @@
 
 #include <stdlib.h>
 
-enum { GPTQ_BITS, GPTQ_GROUP, GPTQ_ZERO, GPTQ_ORDER, GPTQ_GRID, GPTQ_DAMP };
+enum { GPTQ_BITS, GPTQ_GROUP, GPTQ_ZERO, GPTQ_ORDER, GPTQ_GRID, GPTQ_DAMP, GPTQ_ACT };
 enum { ORDER_NATURAL, ORDER_ACT, ORDER_STATIC };
-enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN };
+enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN, FIT_POWER };
 
 static const struct scheme_key gptq_keys[] = {
     [GPTQ_BITS] = {"bits", SCHEME_INTEGER, 4, 2, 8, NULL},
     [GPTQ_GROUP] = {"group", SCHEME_GROUP, 128, 0, 0, NULL},
     [GPTQ_ZERO] = {"zero", SCHEME_CHOICE, GRID_ZERO_INT, 0, 0, "sym|int|real"},
     [GPTQ_ORDER] = {"order", SCHEME_CHOICE, ORDER_STATIC, 0, 0, "natural|act|static"},
-    [GPTQ_GRID] = {"grid", SCHEME_CHOICE, FIT_MSE, 0, 0, "minmax|mse|hessian"},
+    [GPTQ_GRID] = {"grid", SCHEME_CHOICE, FIT_MSE, 0, 0, "minmax|mse|hessian|power"},
     [GPTQ_DAMP] = {"damp", SCHEME_NUMBER, 0.01, 0, 10, NULL},
+    [GPTQ_ACT] = {QUANT_ACT_KEY, SCHEME_CHOICE, 0, 0, 0, QUANT_ACT_NAMES},
     {0},
 };
 
@@ -37,7 +38,8 @@ static void gptq_grid(const struct scheme_link *link, struct quant_grid_rule *ru
 	rule->bits = scheme_u32(link, GPTQ_BITS);
 	rule->group_size = scheme_u32(link, GPTQ_GROUP);
 	rule->zero_mode = scheme_u32(link, GPTQ_ZERO);
-	rule->search = scheme_u32(link, GPTQ_GRID) == FIT_MINMAX ? GRID_MINMAX : GRID_LEAST;
+	uint32_t fit = scheme_u32(link, GPTQ_GRID);
+	rule->search = fit == FIT_MINMAX ? GRID_MINMAX : fit == FIT_POWER ? GRID_POWER : GRID_LEAST;
 }
 
 struct gptq_work {
@@ -174,8 +176,8 @@ const struct quant_method quant_method_gptq = {
     .help = "rounding with error feedback (needs --calib); bits=2..8 (4),\n"
             "group=16|32|64|128|256|row (128), zero=int|real|sym (int),\n"
             "order=natural|act|static (static: most active columns first, groups as\n"
-            "stored), grid=minmax|mse|hessian (mse: scales by least squared error, hessian:\n"
-            "weighted by the Hessian), damp=SHARE (1%)",
+            "stored), grid=minmax|mse|hessian|power (mse: scales by least squared error,\n"
+            "hessian: weighted by the Hessian, power: by |error|^2.4), damp=SHARE (1%), act=8|token|static as rtn (8)",
     .role = QUANT_QUANTIZE,
     .needs_inputs = true,
     .keys = gptq_keys,

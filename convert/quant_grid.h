@@ -17,7 +17,8 @@ enum { GRID_ZERO_SYM = 0, GRID_ZERO_INT = 1, GRID_ZERO_REAL = 2 }; /* affine.md,
 
 enum grid_search {
 	GRID_MINMAX, /* the ends of the range, which holds 0 */
-	GRID_LEAST   /* narrower ranges, neighbouring zero-points, least-squares scale: least squared error */
+	GRID_LEAST,  /* narrower ranges, neighbouring zero-points, least-squares scale: least squared error */
+	GRID_POWER   /* narrower ranges, neighbouring zero-points: least sum of |error|^2.4, the authors' of GPTQ */
 };
 
 struct quant_grid_rule {

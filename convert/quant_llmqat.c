@@ -3,16 +3,17 @@
  * to be rounded to s * q, |q| <= 2^(bits-1) - 1, s = max|row| / (2^(bits-1) - 1).
  *
  * Codes are those the training saw, of the scale before it is rounded to f16; nothing is searched.
- * Keys are the paper's: bits only.  Spec: spec/terms/affine.md
+ * Keys are the paper's: bits, and how inputs are rounded (there: per token).  Spec: spec/terms/affine.md
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "quant_grid.h"
 
-enum { LLMQAT_BITS };
+enum { LLMQAT_BITS, LLMQAT_ACT };
 
 static const struct scheme_key llmqat_keys[] = {
     [LLMQAT_BITS] = {"bits", SCHEME_INTEGER, 4, 2, 8, NULL},
+    [LLMQAT_ACT] = {QUANT_ACT_KEY, SCHEME_CHOICE, 0, 0, 0, QUANT_ACT_NAMES},
     {0},
 };
 
@@ -56,7 +57,7 @@ static bool llmqat_nbytes(const struct scheme_link *link, uint64_t m, uint64_t n
 const struct quant_method quant_method_llmqat = {
     .name = "llm-qat",
     .help = "weights trained for it: one symmetric grid per row, nothing searched;\n"
-            "bits=2..8 (4)",
+            "bits=2..8 (4), act=8|token|static as rtn (8)",
     .role = QUANT_QUANTIZE,
     .keys = llmqat_keys,
     .nbytes = llmqat_nbytes,

@@ -50,7 +50,7 @@ static void owq_rule(const struct scheme_link *link, struct quant_grid_rule *rul
 	rule->group_size = scheme_u32(link, OWQ_GROUP);
 	rule->zero_mode = scheme_u32(link, OWQ_ZERO);
 	uint32_t fit = scheme_u32(link, OWQ_GRID);
-	rule->search = fit == FIT_MSE || fit == FIT_HESSIAN ? GRID_LEAST : GRID_MINMAX;
+	rule->search = fit == FIT_MINMAX ? GRID_MINMAX : fit == FIT_POWER ? GRID_POWER : GRID_LEAST;
 }
 
 /* Columns to keep of n.  name: of the weight, or NULL. */
@@ -85,81 +85,6 @@ struct owq_work {
 	float *values;      /* [m, kept] */
 };
 
-/* ---- grids ---- */
-
-/* About (e^2)^1.2, monotone; the exponent is applied to the bits of the float, 5 % off at most. */
-static inline float power_of(float e2)
-{
-	float fifth = f32_of_bits((uint32_t)(0.2f * (float)(int32_t)bits_of_f32(e2) + 852282573.0f));
-	return e2 * fifth;
-}
-
-/* Sum of |error|^2.4 (the authors' measure), in eight lanes so that it vectorizes. */
-static float power_error(const float *w, size_t count, const struct quant_grid *g)
-{
-	float lane[8] = {0}, inverse = 1.0f / g->scale;
-	size_t j = 0;
-	for (; j + 8 <= count; j += 8) {
-		for (size_t i = 0; i < 8; i++) {
-			float q = grid_round(grid_clamp(w[j + i] * inverse + g->zero, 0.0f, g->top));
-			float e = w[j + i] - quant_grid_value(g, q);
-			lane[i] += power_of(e * e);
-		}
-	}
-	for (; j < count; j++) {
-		float e = w[j] - quant_grid_value(g, quant_grid_code(g, w[j]));
-		lane[j % 8] += power_of(e * e);
-	}
-	return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-}
-
-/* Offer the grid of 'part' of the full scale, zero-points so that the middle stays covered. */
-static void offer_power(const float *w, size_t count, const struct quant_grid *full, float part,
-                        bool fixed_zero, struct quant_grid *best, float *error)
-{
-	struct quant_grid g = {.scale = f32_of_f16(f16_of_f32(full->scale * part)), .top = full->top};
-	/* the middle of the codes stays on the middle of the values */
-	float zero = fixed_zero ? full->zero : full->top / 2 + (full->zero - full->top / 2) / part;
-	if (g.scale == 0.0f)
-		return;
-	for (float shift = fixed_zero ? 0.0f : -1.0f; shift <= (fixed_zero ? 0.0f : 1.0f); shift++) {
-		g.zero = grid_round(grid_clamp(zero + shift, 0.0f, g.top));
-		float e = power_error(w, count, &g);
-		if (e < *error) {
-			*error = e;
-			*best = g;
-		}
-	}
-}
-
-/* The scale in steps of 4 %, then of 1 % around the best. */
-static void search_power(const float *w, size_t count, bool fixed_zero, struct quant_grid *g)
-{
-	struct quant_grid full = *g;
-	float error = power_error(w, count, g), part = 1.0f;
-	for (int i = 24; i <= 100; i += 4) {
-		float before = error;
-		offer_power(w, count, &full, (float)i / 100.0f, fixed_zero, g, &error);
-		part = error < before ? (float)i / 100.0f : part;
-	}
-	for (int i = -3; i <= 3; i++)
-		offer_power(w, count, &full, part + (float)i / 100.0f, fixed_zero, g, &error);
-}
-
-/* importance: [count], or NULL: all 1.  false: too large for f16. */
-static bool fit_grid(const struct owq_work *k, const float *w, const float *importance,
-                     size_t count, struct quant_grid *g)
-{
-	if (!quant_grid_fit(&k->codes.rule, w, k->fit == FIT_HESSIAN ? importance : NULL, count, g))
-		return false;
-	bool constant = true;
-	for (size_t j = 1; j < count; j++)
-		constant = constant && w[j] == w[0];
-	if (k->fit == FIT_POWER && !constant)
-		search_power(w, count, k->codes.rule.zero_mode == GRID_ZERO_SYM, g);
-	return true;
-}
-
 /* ---- which columns to keep ---- */
 
 static size_t group_count(const struct quant_codes *c, size_t group)
@@ -173,8 +98,8 @@ static void fit_plain(void *ctx, size_t row)
 	const struct owq_work *k = ctx;
 	const struct quant_codes *c = &k->codes;
 	for (size_t g = 0; g < c->groups; g++)
-		if (!fit_grid(k, k->w + row * c->n + g * c->group_size, NULL, group_count(c, g),
-		              &k->plain[row * c->groups + g]))
+		if (!quant_grid_fit(&c->rule, k->w + row * c->n + g * c->group_size, NULL,
+		                    group_count(c, g), &k->plain[row * c->groups + g]))
 			k->too_large[row] = true;
 }
 
@@ -288,7 +213,7 @@ static pith_status fit_group(struct feedback_task *t, size_t i, size_t group, si
 	struct quant_grid *g = &s.grid[i * c->groups + group];
 	if (count == 0)
 		return PITH_OK;
-	if (!fit_grid(k, s.values, k->importance ? s.importance : NULL, count, g)) {
+	if (!quant_grid_fit(&k->codes.rule, s.values, k->importance ? s.importance : NULL, count, g)) {
 		t->row = row;
 		t->column = first;
 		return PITH_E_LIMIT;
