@@ -22,6 +22,7 @@ struct tar_out {
 	struct archive_entry *entry;
 	struct cli_output output;
 	struct cli_progress progress;
+	bool broken; /* what libarchive still writes, padding and end mark, is dropped: the stream ends visibly too soon */
 };
 
 static pith_status check_tar(const struct tar_out *t, la_ssize_t result, struct pith_error *err)
@@ -77,7 +78,7 @@ static void show_tar(void *ctx, uint64_t content_nbytes, uint64_t stored_nbytes)
 static la_ssize_t write_stream(struct archive *tar, void *ctx, const void *data, size_t nbytes)
 {
 	struct tar_out *t = ctx;
-	if (fwrite(data, 1, nbytes, t->output.file) == nbytes)
+	if (t->broken || fwrite(data, 1, nbytes, t->output.file) == nbytes)
 		return (la_ssize_t)nbytes;
 	archive_set_error(tar, errno, "%s", strerror(errno));
 	return -1;
@@ -118,7 +119,7 @@ int tar_write(struct cli *cli, struct cli_archive *a, const char *output, bool f
 		cli_progress_end(&t.progress);
 		if (status != PITH_OK) {
 			code = cli_fail(cli, a->path, &err);
-			archive_write_fail(t.tar); /* no end mark: the stream shows that it is not whole */
+			t.broken = true;
 		}
 	}
 	archive_entry_free(t.entry);
