@@ -4,7 +4,8 @@
 # widths; activations in memory and, with --memory, in a file.  Then the prediction for 70B itself.
 # Measured is memory of the process alone (RssAnon, sampled): pages of the activations' file can go at any time.
 #
-# Fails when a prediction is not within 25 % of the measured peak.
+# Fails when a prediction is below the measured peak or more than 35 % above it (room for a solve is counted for every
+# scheme, and round to nearest solves nothing).
 #
 # usage: BUILD=build bench/bench_calibrate_memory.py
 #
@@ -98,7 +99,7 @@ def main():
 				for where, memory in (("in memory", "8G"), ("in a file", "1M")):
 					options = ("--calib-samples", samples, "--calib-length", "1024", "--memory", memory, "--threads", "2")
 					a, b = predicted(folder, scheme, *options), measured(folder, scheme, *options)
-					wrong += abs(a / b - 1) > 0.25
+					wrong += not 1 <= a / b <= 1.35
 					print(f"2 layers, {hidden} x {ffn:<6}  {scheme:22} {where:12} {a >> 20:6} MiB {b >> 20:6} MiB  {a / b:.2f}", flush=True)
 	with tempfile.TemporaryDirectory() as folder:
 		folder = pathlib.Path(folder)
