@@ -315,13 +315,15 @@ static int print_bench(const struct bench *b)
 	if (b->options->json)
 		return print_json(b, gb_s, read_gb_s);
 	printf("kernels              %s, %zu threads\n", info->kernels, b->executor->width);
-	printf("prefill              %.1f tokens/s (prompt of %zu)\n", median(&b->prefill_tok_s), b->prompt);
+	printf("prefill              %.1f tokens/s (prompt of %zu)\n", median(&b->prefill_tok_s),
+	       b->prompt);
 	printf("decode               %.1f tokens/s\n", median(&b->decode_tok_s));
 	printf("decode, %3zu at once  %.1f tokens/s\n", b->batch, median(&b->batch_tok_s));
 	printf("weights read         %.2f GB/s of %.2f GB/s that this file can be read at (%.0f %%)\n",
 	       gb_s, read_gb_s, read_gb_s > 0 ? 100 * gb_s / read_gb_s : 0);
 	printf("keys and values      %llu bytes a position: %.1f MB read for a token at %zu\n",
-	       (unsigned long long)info->kv_nbytes, (double)(info->kv_nbytes * b->prompt) / 1e6, b->prompt);
+	       (unsigned long long)info->kv_nbytes, (double)(info->kv_nbytes * b->prompt) / 1e6,
+	       b->prompt);
 	if (isnan(joules))
 		printf("energy               not reported by this machine\n");
 	else

@@ -1,7 +1,7 @@
 /*
  * Perplexity of a text in windows, and how far a model is from another one.  Windows run side
- * by side as sequences of one session; one that is done gives way to the next at once.  What is reported is computed in f64 and rounded for
- * people: only the logits are exact.
+ * by side as sequences of one session; one that is done gives way to the next at once.  What is
+ * reported is computed in f64 and rounded for people: only the logits are exact.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -43,8 +43,8 @@
 #define SPIN_NS 20000u
 #define ROUNDS_PER_LOOK 64u /* of spinning between two looks at the clock */
 /*
- * A worker is late when the caller has waited for it as long as it worked itself, and this much more:
- * items are a fraction of that.  Resting doubles while it does not help.
+ * A worker is late when the caller has waited for it as long as it worked itself, and this much
+ * more: items are a fraction of that.  Resting doubles while it does not help.
  */
 #define LATE_NS 100000u
 #define LEAST_REST_NS 4000000u
@@ -68,7 +68,8 @@ struct pith_team {
 	void (*task)(void *arg, size_t i);
 	void *arg;
 	size_t count;
-	uint64_t opened_ns, drained_ns; /* when the caller began, and found no more items; set before the gate closes */
+	/* when the caller began, and when it found no more items: set before the gate closes */
+	uint64_t opened_ns, drained_ns;
 	atomic_flag busy; /* a job is running: a second caller works alone */
 };
 
