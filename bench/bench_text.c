@@ -1,8 +1,8 @@
 /*
  * What the coder's plan costs and gains: bits per byte and KB/s both ways, for one
- * model, one text and every window, overlap and stream count asked for.
+ * model, one text and every window, overlap and stream count asked for: the tables of spec/text_archive.md 15.
  *
- *   bench_text [MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,..]      0 in a list: the default
+ *   bench_text [MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,..]      streams 0: the default
  *
  * Without arguments: the default model on a text of this folder.
  *
@@ -38,7 +38,14 @@ struct bench {
 	const struct pith_executor *executor;
 	uint8_t *raw, *code, *again;
 	size_t nbytes;
+	struct pith_model_info info;
 };
+
+/* Bytes of keys and values that a prediction reads in the mean. */
+static double kv_nbytes(const struct bench *b, const struct segment_plan *plan)
+{
+	return (double)b->info.kv_nbytes * (1 + plan->overlap + plan->window) / 2;
+}
 
 static void measure(const struct bench *b, const struct segment_plan *plan)
 {
@@ -57,7 +64,8 @@ static void measure(const struct bench *b, const struct segment_plan *plan)
 	if (memcmp(b->raw, b->again, b->nbytes) != 0)
 		die("decoded text differs", NULL);
 	double kb = (double)b->nbytes / 1000;
-	printf("%6u %7u %7zu %9zu %8.4f %9.1f %9.1f %9.1f %9.1f\n", plan->window, plan->overlap, plan->stream_count,
+	printf("%6u %7u %7zu %6.0f %9zu %8.4f %9.1f %9.1f %9.1f %9.1f\n", plan->window, plan->overlap,
+	       plan->stream_count, kv_nbytes(b, plan) / 1000,
 	       nbytes, 8.0 * (double)nbytes / (double)b->nbytes,
 	       kb / (middle - start), kb / (end - middle), kb / (middle_cpu - start_cpu),
 	       kb / (end_cpu - middle_cpu));
@@ -90,7 +98,7 @@ static void load_text(struct bench *b, const char *path)
 int main(int argc, char **argv)
 {
 	static char *defaults[] = {"bench_text", "build/models/default.pith", "bench/texts/speeches-us-gov-00.txt",
-	                           "0", "512,256", "0,32,64", "32", NULL};
+	                           "0", "512,256,128", "16,32,64", "32", NULL};
 	struct pith_error err;
 	struct pith_file *file;
 	struct pith_model *model;
@@ -111,11 +119,12 @@ int main(int argc, char **argv)
 	    pith_team_new((size_t)strtoul(argv[3], NULL, 10), &team, &err) != PITH_OK)
 		die(argv[1], &err);
 	load_text(&b, argv[2]);
+	pith_model_info(model, &b.info);
 	b.executor = pith_team_executor(team);
 	uint32_t windows[16], overlaps[16], streams[16];
 	size_t window_count = parse_list(argv[4], windows), overlap_count = parse_list(argv[5], overlaps);
 	size_t stream_count = parse_list(argv[6], streams);
-	printf("window overlap streams     bytes bits/byte  enc KB/s  dec KB/s   per CPU second\n");
+	printf("window overlap streams  KV KB     bytes bits/byte  enc KB/s  dec KB/s   per CPU second\n");
 	for (size_t i = 0; i < window_count; i++)
 		for (size_t j = 0; j < overlap_count; j++)
 			for (size_t k = 0; k < stream_count; k++) {

@@ -22,12 +22,12 @@
 #include <unistd.h>
 
 struct zip_options {
-	const char *model, *output;
+	const char *model, *output, *level;
 	uint64_t threads, segment, window, overlap, streams;
 	bool append, embed, no_model, from_tar, as_file, no_owner, no_mix, no_verify, json, force;
 };
 
-static const struct zip_options zip_defaults = {.segment = PITH_DEFAULT_SEGMENT_NBYTES, .overlap = UINT64_MAX};
+static const struct zip_options zip_defaults = {.level = "default", .overlap = UINT64_MAX};
 
 static const struct cli_option zip_table[] = {
     {"output", 'o', CLI_STRING, offsetof(struct zip_options, output), "OUT.pz",
@@ -36,10 +36,12 @@ static const struct cli_option zip_table[] = {
      "the model to code with; default: the embedded one"},
     {"threads", 0, CLI_COUNT, offsetof(struct zip_options, threads), "N",
      "threads; default: all cores.  The archive does not depend on it"},
+    {"level", 'l', CLI_STRING, offsetof(struct zip_options, level), "LEVEL",
+     "fast, default or small: how much time may go into size, both ways"},
     {"segment", 0, CLI_SIZE, offsetof(struct zip_options, segment), "SIZE",
-     "content bytes of a segment, 4KiB to 16MiB; default 1MiB"},
+     "content bytes of a segment, 4KiB to 16MiB; default 1MiB,\nat the level small 16MiB"},
     {"window", 0, CLI_COUNT, offsetof(struct zip_options, window), "N",
-     "tokens of context before a restart; default: the model's"},
+     "tokens of context before a restart; default: the model's context at the\nlevel small, half of it, fast: a quarter"},
     {"overlap", 0, CLI_COUNT, offsetof(struct zip_options, overlap), "N",
      "tokens kept at a restart, at most half the window; default an eighth of it"},
     {"streams", 0, CLI_COUNT, offsetof(struct zip_options, streams), "N",
@@ -65,6 +67,18 @@ static const struct cli_option zip_table[] = {
     {"json", 0, CLI_FLAG, offsetof(struct zip_options, json), NULL, "print the result as JSON"},
     {0},
 };
+
+#define NO_LEVEL ((enum pith_text_level)-1)
+
+static enum pith_text_level level_of(const char *name)
+{
+	static const char *const names[] = {
+	    [PITH_LEVEL_DEFAULT] = "default", [PITH_LEVEL_FAST] = "fast", [PITH_LEVEL_SMALL] = "small"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i]) == 0)
+			return (enum pith_text_level)i;
+	return NO_LEVEL;
+}
 
 struct zipping {
 	struct cli *cli;
@@ -177,6 +191,7 @@ static pith_status write_archive(struct zipping *z, const struct zip_items *item
 	struct pith_archive_writer_options options = {
 		.coder = z->coder,
 		.executor = pith_team_executor(z->team),
+		.level = level_of(o->level),
 		.segment_nbytes = (uint32_t)o->segment,
 		.no_mix = o->no_mix,
 		.no_verify = o->no_verify,
@@ -316,12 +331,12 @@ static int print_result(struct zipping *z, const struct pith_archive_stats *s, d
 	if (!z->options->json)
 		return code;
 	int printed = cli_print_json(json_pack(
-	    "{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:b, s:s, s:i, s:i, s:i}", "members",
+	    "{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:b, s:s, s:i, s:i, s:i}", "members",
 	    (json_int_t)s->members, "replaced", (json_int_t)s->replaced, "left_out", (json_int_t)z->input.left_out,
 	    "content_nbytes", (json_int_t)s->content_nbytes, "archive_nbytes", (json_int_t)s->archive_nbytes,
 	    "bits_per_byte", bits, "seconds", seconds, "segments", (json_int_t)s->segments,
 	    "model_segments", (json_int_t)s->model_segments, "verify_failures",
-	    (json_int_t)s->verify_failures, "verified", (int)!z->options->no_verify, "model_identity",
+	    (json_int_t)s->verify_failures, "segment_memory_nbytes", (json_int_t)s->segment_memory_nbytes, "verified", (int)!z->options->no_verify, "model_identity",
 	    cli_format_digest(model->info.identity, identity), "archive_version",
 	    (int)PITH_ARCHIVE_VERSION, "coder_version", (int)PITH_CODER_VERSION, "numerics_version",
 	    (int)model->info.numerics_version));
@@ -353,7 +368,9 @@ static int check_options(struct cli *cli, const struct zip_options *o)
 		return cli_usage(cli, "--no-model excludes -m and --embed-model");
 	if (o->from_tar && o->as_file)
 		return cli_usage(cli, "--from-tar and --as-file exclude each other");
-	if (o->segment < PITH_MIN_SEGMENT_NBYTES || o->segment > PITH_MAX_SEGMENT_NBYTES)
+	if (level_of(o->level) == NO_LEVEL)
+		return cli_usage(cli, "--level is fast, default or small, not '%s'", o->level);
+	if (o->segment != 0 && (o->segment < PITH_MIN_SEGMENT_NBYTES || o->segment > PITH_MAX_SEGMENT_NBYTES))
 		return cli_usage(cli, "--segment is 4KiB to 16MiB");
 	if (o->streams > 256 || o->window > 1u << 20 || o->window == 1 ||
 	    (o->overlap != UINT64_MAX && o->overlap > 1u << 20))

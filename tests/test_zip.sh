@@ -27,6 +27,15 @@ check_exit 0 'unzip one folder' "$PITH" unzip -m "$M" -C "$T/part" "$T/a.pz" "$i
 check 'and only that' sh -c '[ "$(ls "$1")" = deep ]' - "$T/part/$in"
 check_exit 1 'a member that is not there' "$PITH" cat -m "$M" "$T/a.pz" nobody
 
+# ---- levels ----
+head -c 2000 "$T/in/text.txt" >"$T/level.txt"
+for level in fast default small; do
+	check_exit 0 "zip --level $level" sh -c 'cd "$T" && "$PITH" zip -m "$1" --level "$2" -o "$2.pz" level.txt' - "$M" "$level"
+	check_exit 0 'cat' "$PITH" cat -m "$M" "$T/$level.pz" level.txt
+	check 'the text is back' cmp "$T/out" "$T/level.txt"
+done
+check 'levels differ' sh -c '! cmp -s "$T/fast.pz" "$T/small.pz"'
+
 # ---- pipes ----
 check_exit 0 'from a pipe to a pipe' sh -c '"$PITH" zip -m "$1" -o - - <"$2" >"$3"' - "$M" "$T/in/text.txt" "$T/p.pz"
 check_exit 0 'read from a pipe' sh -c 'cat "$2" | "$PITH" cat -m "$1" - stdin' - "$M" "$T/p.pz"

@@ -29,15 +29,28 @@ static pith_status verify_model(struct pith_archive_writer *w, struct chunk *c, 
 	return PITH_OK;
 }
 
+static struct segment_plan plan_of(const struct pith_archive_writer_options *o)
+{
+	return (struct segment_plan){
+		.level = o->level, .window = o->window, .overlap = o->overlap_plus_one - 1,
+		.has_overlap = o->overlap_plus_one > 0, .stream_count = o->stream_count, .no_mix = o->no_mix,
+	};
+}
+
+size_t chunk_memory(const struct pith_archive_writer *w)
+{
+	const struct pith_archive_writer_options *o = &w->options;
+	struct segment_plan plan = plan_of(o);
+	return o->coder == NULL ? 0 : segment_model_nbytes(pith_text_coder_segment(o->coder), &plan, o->memory_limit,
+	                                                   w->header.segment_nbytes);
+}
+
 static pith_status try_model(struct pith_archive_writer *w, struct chunk *c)
 {
 	const struct pith_archive_writer_options *o = &w->options;
 	size_t margin = c->is_first ? 0 : MODEL_MARGIN, nbytes = 0;
 	size_t cap = c->stored_nbytes < c->raw_nbytes ? c->stored_nbytes : c->raw_nbytes;
-	struct segment_plan plan = {
-		.window = o->window, .overlap = o->overlap_plus_one - 1, .has_overlap = o->overlap_plus_one > 0,
-		.stream_count = o->stream_count, .no_mix = o->no_mix,
-	};
+	struct segment_plan plan = plan_of(o);
 	struct segment_progress progress = {archive_tally_advance, &w->tally};
 	if (cap <= margin + 1) {
 		archive_tally_advance(&w->tally, 2 * c->raw_nbytes);

@@ -200,6 +200,7 @@ pith_status pith_archive_writer_finish(struct pith_archive_writer *w,
 	PITH_TRY(put_end(w, err));
 	w->stats.archive_nbytes = w->off;
 	w->stats.segments = w->directory.segment_count;
+	w->stats.segment_memory_nbytes = chunk_memory(w);
 	if (stats != NULL)
 		*stats = w->stats;
 	return PITH_OK;
@@ -287,7 +288,8 @@ pith_status pith_archive_writer_new(const struct pith_archive_writer_options *op
                                     struct pith_archive_writer **out, struct pith_error *err)
 {
 	*out = NULL;
-	uint32_t size = options->segment_nbytes != 0 ? options->segment_nbytes : PITH_DEFAULT_SEGMENT_NBYTES;
+	uint32_t size = options->level == PITH_LEVEL_SMALL ? PITH_MAX_SEGMENT_NBYTES : PITH_DEFAULT_SEGMENT_NBYTES;
+	size = options->segment_nbytes != 0 ? options->segment_nbytes : size;
 	if (options->sink == NULL || size < PITH_MIN_SEGMENT_NBYTES || size > PITH_MAX_SEGMENT_NBYTES ||
 	    options->embed_nbytes > ARCHIVE_MAX_MODEL_NBYTES)
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "text.2",

@@ -72,6 +72,8 @@ struct pith_archive_writer {
 
 /* Code c; sets stored, method and status.  Any thread. */
 void chunk_code(struct pith_archive_writer *w, struct chunk *c);
+/* Bytes that coding a full chunk with the model takes. */
+size_t chunk_memory(const struct pith_archive_writer *w);
 
 /* Bytes to the sink. */
 pith_status put_out(struct pith_archive_writer *w, const void *data, size_t nbytes, struct pith_error *err);

@@ -18,10 +18,10 @@
 #include <stdlib.h>
 
 #define BLOCK 32u /* tokens of a stream that the encoder feeds at once */
+#define LEAST_WINDOW 2u /* spec text.18 */
 #define DEFAULT_OVERLAP_SHARE 8u
 /* Bytes a stream should have at least: its start costs as much as one restart. */
 #define LEAST_STREAM_NBYTES 4096u
-#define DEFAULT_STREAMS 32u
 /* Streams that a lane should have: with fewer, threads share the work inside a step of all. */
 #define LEAST_LANE_STREAMS 8u
 /* Before this many bytes the mixer has not learned enough to tell how it will end. */
@@ -335,16 +335,32 @@ static void close_blocks(struct encoding *e)
 	free(e->blocks);
 }
 
+/* spec text_archive.md 15 has the figures. */
+static const struct level {
+	size_t context_share; /* window: the model's context by this */
+	size_t streams;       /* of a segment that is large enough */
+} levels[] = {
+	[PITH_LEVEL_DEFAULT] = {2, 32}, [PITH_LEVEL_FAST] = {4, 32}, [PITH_LEVEL_SMALL] = {1, 16},
+};
+
+static uint32_t level_window(const struct level *level, size_t context_length)
+{
+	size_t window = context_length / level->context_share;
+	return (uint32_t)(window > LEAST_WINDOW ? window : LEAST_WINDOW);
+}
+
 static void choose_plan(struct work *w, const struct segment_plan *plan, size_t text_nbytes,
                         size_t id_count, size_t memory_limit)
 {
 	const struct text_lm *lm = w->coder->lm;
-	w->window = plan->window != 0 ? plan->window : (uint32_t)lm->context_length;
+	const struct level *level = &levels[plan->level];
+	w->window = plan->window != 0 ? plan->window : level_window(level, lm->context_length);
 	w->overlap = plan->has_overlap ? plan->overlap : w->window / DEFAULT_OVERLAP_SHARE;
+	w->overlap = w->overlap > w->window / 2 ? w->window / 2 : w->overlap;
 	size_t count = plan->stream_count;
 	if (count == 0) {
 		count = text_nbytes / LEAST_STREAM_NBYTES;
-		count = count > DEFAULT_STREAMS ? DEFAULT_STREAMS : count;
+		count = count > level->streams ? level->streams : count;
 	}
 	count = count > SEGMENT_MAX_STREAMS ? SEGMENT_MAX_STREAMS : count;
 	count = count > id_count ? id_count : count;
@@ -355,6 +371,14 @@ static void choose_plan(struct work *w, const struct segment_plan *plan, size_t 
 		if (nbytes != 0 && nbytes <= memory_limit / 2)
 			break;
 	}
+}
+
+size_t segment_model_nbytes(const struct text_coder *coder, const struct segment_plan *plan,
+                            size_t memory_limit, size_t text_nbytes)
+{
+	struct work w = {.coder = coder};
+	choose_plan(&w, plan, text_nbytes, text_nbytes, memory_limit);
+	return lanes_nbytes(&w, 1, true) + (plan->no_mix ? 0 : mix_nbytes(text_nbytes));
 }
 
 /* Encode 'text', which is the segment or, with is_crlf, the segment without CRs. */

@@ -10,6 +10,7 @@
 
 #include "frequencies.h"
 #include "mix.h"
+#include "text.h"
 
 /* A model made ready for coding; immutable, shareable. */
 struct text_coder {
@@ -24,12 +25,17 @@ void text_coder_free(struct text_coder *coder);
 
 /* How the writer cuts and restarts; all zero: what was measured to be best. */
 struct segment_plan {
-	uint32_t window, overlap;      /* spec text_archive.md 7; window 0: the model's context */
+	enum pith_text_level level;    /* chooses what is 0 below */
+	uint32_t window, overlap;      /* spec text_archive.md 7 */
 	bool has_overlap;              /* else overlap is chosen too */
-	size_t stream_count;           /* 0: by the size of the segment */
+	size_t stream_count;
 	bool no_mix;                   /* the model's probabilities alone */
 	uint32_t mix_left_out;         /* MIX_PART_..., for measurements: what it writes cannot be decoded */
 };
+
+/* Memory that coding or decoding a segment of text_nbytes bytes takes, besides the bytes themselves. */
+size_t segment_model_nbytes(const struct text_coder *coder, const struct segment_plan *plan,
+                            size_t memory_limit, size_t text_nbytes);
 
 /* Where work is counted, in content bytes.  Called from any thread, one call after the other may overlap. */
 struct segment_progress {

@@ -77,15 +77,19 @@ typedef void pith_archive_progress(void *ctx, uint64_t content_nbytes, uint64_t 
 
 /* ---- writing ---- */
 
+/* How much time may go into size; figures: spec/text_archive.md 15.  Reading takes as long as writing. */
+enum pith_text_level { PITH_LEVEL_DEFAULT = 0, PITH_LEVEL_FAST, PITH_LEVEL_SMALL };
+
 struct pith_archive_writer;
 struct pith_archive_writer_options {
 	const struct pith_text_coder *coder;  /* NULL: zstd only */
 	const struct pith_executor *executor; /* NULL: the calling thread */
-	uint32_t segment_nbytes;              /* 0: PITH_DEFAULT_SEGMENT_NBYTES */
-	size_t memory_limit;                  /* bytes for the sessions of one segment; 0: 1 GiB */
+	enum pith_text_level level;
+	uint32_t segment_nbytes;              /* 0: PITH_DEFAULT_SEGMENT_NBYTES; PITH_LEVEL_SMALL: the most */
+	size_t memory_limit;                  /* bytes for sessions and mixer of one segment; 0: 1 GiB */
 	bool no_mix;                          /* the model's probabilities alone: larger, faster */
 	bool no_verify;                       /* do not decode each coded segment and compare */
-	/* Plan of the coder, for measurements: 0 means what was measured to be best. */
+	/* Plan of the coder, for measurements: 0 means the level's. */
 	uint32_t window, overlap_plus_one, stream_count;
 	/*
 	 * Append to this archive, which stays open until the writer is freed: the sink's bytes belong behind the
@@ -108,6 +112,7 @@ struct pith_archive_stats {
 	uint64_t content_nbytes, archive_nbytes;
 	uint64_t segments, model_segments;
 	uint64_t model_content_nbytes, model_stored_nbytes;
+	uint64_t segment_memory_nbytes; /* what coding a segment takes, and decoding; each thread that has one of its own */
 	uint64_t verify_failures; /* segments that did not decode to themselves and were coded otherwise */
 	uint64_t members, replaced; /* of this run; members that took the place of earlier ones */
 };
