@@ -157,7 +157,7 @@ def difference(result, base):
 
 def line(model, row, result, base):
     name = f"--bits {model.bits[row[1:]]:.2f}" if row.startswith("=") else row
-    change = "" if base is None else "{:+.4f} ± {:.4f}".format(*difference(result, base))
+    change = "first" if base is None else "{:+.4f} ± {:.4f}".format(*difference(result, base))
     evals = result["eval"]
     return [f"`{name}`", f"{evals[0]['bits_per_weight']:.3f}"] + [f"{e['perplexity']:.2f}" for e in evals] + \
         [f"{evals[0]['kl']:.4f}", change, f"{result['seconds']:.0f}", f"{result['memory'] / 2**20:.0f}"]
@@ -180,7 +180,7 @@ def table(model, groups, tokens, wanted):
     return rows(head, lines) + \
         ["", f"(First {tokens:,} tokens of each text; KL and loss in nats a token on {pathlib.Path(MAIN_TEXT).stem}, "
              f"95 % intervals over pairs of windows. Calibrated on {CALIBRATION[1]} samples of "
-             f"{pathlib.Path(CALIBRATION[0]).stem}. Groups end where the next first row has no loss. {machine()}.)"]
+             f"{pathlib.Path(CALIBRATION[0]).stem}. {machine()}.)"]
 
 
 def main():
@@ -188,7 +188,7 @@ def main():
     parser.add_argument("readme")
     parser.add_argument("rows", nargs="*", help="parts of names; nothing is written")
     parser.add_argument("--tokens", type=int, default=32768, help="of each text (32768)")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     twin = FOLDER / "twin"
     if not (twin / "config.json").exists():
