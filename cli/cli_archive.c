@@ -57,8 +57,9 @@ static int spool_stdin(struct cli *cli)
 static void say_state(struct cli *cli, struct cli_archive *a)
 {
 	if (a->info.ignored_nbytes > 0)
-		cli_say(cli, "%s: the last %llu bytes are not part of the archive: an append was interrupted, or the file is cut "
-		             "off; going by what was there before",
+		cli_say(cli,
+		        "%s: the last %llu bytes are not part of the archive: an append was interrupted, or the file "
+		        "is cut off; going by what was there before",
 		        a->path, (unsigned long long)a->info.ignored_nbytes);
 	if (a->info.lost_links > 0)
 		cli_say(cli, "%s: %llu hard links are lost with their files", a->path,
@@ -221,7 +222,9 @@ static int search_model(struct cli *cli, struct cli_archive *a, const struct cli
 			return code;
 		cli_model_close(&a->model);
 	}
-	cli_say(cli, "%s: needs the model with identity %s, which is neither the embedded one nor %s nor %s: name it with -m",
+	cli_say(cli,
+	        "%s: needs the model with identity %s, which is neither the embedded one nor %s nor %s: name it "
+	        "with -m",
 	        a->path, wanted, here, a->model_path);
 	return CLI_UNSUPPORTED;
 }

@@ -1,8 +1,8 @@
 /*
  * Putting members of an archive into a folder, whatever an archive says.
  *
- * Every path, also that of a hard link's file, is walked from the folder's descriptor, component by component and never through a
- * symbolic link; a file grows under a temporary name and gets its own when its checksum
+ * Every path, also that of a hard link's file, is walked from the folder's descriptor, component by component and
+ * never through a symbolic link; a file grows under a temporary name and gets its own when its checksum
  * has matched; links come last, so nothing is written through them.
  *
  * SPDX-License-Identifier: Apache-2.0

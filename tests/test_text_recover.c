@@ -411,6 +411,39 @@ static void names_are_replaced(void **state)
 	free(b.data);
 }
 
+/* So many members that their records do not fit one segment: none is taken for a part of another. */
+static void tiny_members_keep_their_records(void **state)
+{
+	enum { COUNT = 150000 };
+	struct bytes b = {0};
+	char name[32];
+	(void)state;
+	struct pith_archive_writer *w = start(&b, 1 << 20, NULL);
+	for (size_t i = 0; i < COUNT; i++) {
+		snprintf(name, sizeof(name), "%zu", i);
+		write_member(w, PITH_MEMBER_FILE, name, "", contents[4].data + i % 60000, i % 3);
+	}
+	finish(w, NULL);
+	b.nbytes -= 1;
+	struct pith_archive *a = open_bytes(&b, true);
+	struct pith_archive_info info;
+	pith_archive_info(a, &info);
+	assert_true(info.segment_count > 1);
+	assert_int_equal(info.member_count, COUNT);
+	uint64_t off = 0;
+	for (size_t i = 0; i < COUNT; i++) {
+		const struct pith_archive_member *m = pith_archive_member_at(a, i);
+		snprintf(name, sizeof(name), "%zu", i);
+		assert_string_equal(m->name, name);
+		assert_int_equal(m->nbytes, i % 3);
+		assert_int_equal(m->content_off, off);
+		assert_false(m->is_open_ended);
+		off += m->nbytes;
+	}
+	pith_archive_close(a);
+	free(b.data);
+}
+
 /* A stored archive inside a damaged one is not taken for a part of it. */
 static void an_archive_inside_stays_inside(void **state)
 {
@@ -479,6 +512,7 @@ int main(void)
 		cmocka_unit_test(every_cut_keeps_what_is_before_it),
 		cmocka_unit_test(an_append_counts_when_it_is_complete),
 		cmocka_unit_test(names_are_replaced),
+		cmocka_unit_test(tiny_members_keep_their_records),
 		cmocka_unit_test(an_archive_inside_stays_inside),
 		cmocka_unit_test(one_member_reads_its_segments_only),
 	};

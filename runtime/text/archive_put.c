@@ -16,7 +16,6 @@
 #include <stdlib.h>
 
 #define RECORDS_ZSTD_NBYTES 64u /* fewer bytes of records are not worth a frame */
-#define RECORDS_CAP (ARCHIVE_MAX_RECORDS_NBYTES / 2)
 
 pith_status put_out(struct pith_archive_writer *w, const void *data, size_t nbytes, struct pith_error *err)
 {
@@ -48,7 +47,7 @@ static pith_status gather_records(struct pith_archive_writer *w, uint64_t begin,
 		if (begin < end && m->content_off + m->nbytes > begin)
 			PITH_TRY(put_record(w, m, err));
 	}
-	for (; w->next_record < d->member_count && w->records.nbytes < RECORDS_CAP; w->next_record++) {
+	for (; w->next_record < d->member_count; w->next_record++) {
 		const struct pith_archive_member *m = &d->members[w->next_record];
 		if (m->content_off >= end && !is_last)
 			break;
@@ -283,12 +282,16 @@ static pith_status put_directory(struct pith_archive_writer *w, const struct rec
 	return status == PITH_OK ? put_out(w, bytes, sizeof(bytes), err) : status;
 }
 
+pith_status put_records(struct pith_archive_writer *w, struct pith_error *err)
+{
+	struct coded nothing = {SEGMENT_STORED, w->run.raw, w->run.raw, 0, 0};
+	return w->next_record < w->directory.member_count ? put_segment(w, &nothing, true, err) : PITH_OK;
+}
+
 pith_status put_end(struct pith_archive_writer *w, struct pith_error *err)
 {
 	struct record_bytes plain = {0};
-	struct coded nothing = {SEGMENT_STORED, w->run.raw, w->run.raw, 0, 0};
-	while (w->next_record < w->directory.member_count)
-		PITH_TRY(put_segment(w, &nothing, true, err));
+	PITH_TRY(put_records(w, err));
 	archive_directory_compact(&w->directory);
 	pith_status status = archive_directory_store(&w->directory, w->header.header_xxh3, w->begin, &plain, err);
 	if (status == PITH_OK)

@@ -17,6 +17,9 @@
 /* Text and other content share a chunk only when one of them is smaller than this. */
 #define CUT_NBYTES 4096u
 #define BLOCK_NBYTES ((uint64_t)1 << 16)
+/* All that waits goes out when the records of its members take this much, a quarter of what a segment may have. */
+#define RECORDS_NBYTES ((size_t)1 << 22)
+#define RECORD_FIELDS_NBYTES 64u /* of a record without its strings, at most */
 
 /* ---- chunks ---- */
 
@@ -127,6 +130,17 @@ static pith_status push_chunk(struct pith_archive_writer *w, struct pith_error *
 	return PITH_OK;
 }
 
+/* Everything that waits, and the records of members without content behind it. */
+static pith_status flush_all(struct pith_archive_writer *w, struct pith_error *err)
+{
+	while (w->fill_nbytes > 0)
+		PITH_TRY(push_chunk(w, err));
+	PITH_TRY(code_batch(w, err));
+	PITH_TRY(put_run(w, true, err));
+	w->records_nbytes = 0;
+	return put_records(w, err);
+}
+
 /* ---- members ---- */
 
 static void close_member(struct pith_archive_writer *w)
@@ -157,7 +171,11 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 	m.is_open_ended = m.is_replaced = false;
 	memset(m.content_xxh3, 0, sizeof(m.content_xxh3));
 	close_member(w);
+	if (w->records_nbytes > RECORDS_NBYTES)
+		PITH_TRY(flush_all(w, err));
 	PITH_TRY(archive_directory_add_member(&w->directory, &m, &strings, &replaced, err));
+	w->records_nbytes += RECORD_FIELDS_NBYTES + strings.name_nbytes + strings.target_nbytes +
+	                     strings.uname_nbytes + strings.gname_nbytes;
 	w->stats.members++;
 	w->stats.replaced += replaced ? 1 : 0;
 	w->member_open = true;
@@ -193,10 +211,7 @@ pith_status pith_archive_writer_finish(struct pith_archive_writer *w,
                                        struct pith_archive_stats *stats, struct pith_error *err)
 {
 	close_member(w);
-	while (w->fill_nbytes > 0)
-		PITH_TRY(push_chunk(w, err));
-	PITH_TRY(code_batch(w, err));
-	PITH_TRY(put_run(w, true, err));
+	PITH_TRY(flush_all(w, err));
 	PITH_TRY(put_end(w, err));
 	w->stats.archive_nbytes = w->off;
 	w->stats.segments = w->directory.segment_count;

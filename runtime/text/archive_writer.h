@@ -62,6 +62,7 @@ struct pith_archive_writer {
 	struct run run;             /* coded, not yet written */
 	struct record_bytes records; /* of the segment being written */
 	size_t cut_member;          /* whose content 'fill' begins with, or one before it */
+	size_t records_nbytes;      /* at least, of the members since the last segment */
 	size_t next_record;         /* first member whose record is in no segment */
 	size_t last_file;           /* last file with content before next_record; SIZE_MAX: none */
 	struct pith_xxh3 *member_hash, *payload_hash;
@@ -81,7 +82,9 @@ pith_status put_out(struct pith_archive_writer *w, const void *data, size_t nbyt
 pith_status put_chunk(struct pith_archive_writer *w, const struct chunk *c, struct pith_error *err);
 /* What is left of the run.  is_last: no content follows. */
 pith_status put_run(struct pith_archive_writer *w, bool is_last, struct pith_error *err);
-/* Records that no segment has (members without content), directory and trailer. */
+/* Records that no segment has, of members without content, in a segment of their own. */
+pith_status put_records(struct pith_archive_writer *w, struct pith_error *err);
+/* Those, directory and trailer. */
 pith_status put_end(struct pith_archive_writer *w, struct pith_error *err);
 
 #endif
