@@ -187,7 +187,7 @@ def main():
     parser = argparse.ArgumentParser(description="Measure the methods; rewrite README's tables of them.")
     parser.add_argument("readme")
     parser.add_argument("rows", nargs="*", help="parts of names; nothing is written")
-    parser.add_argument("--tokens", type=int, default=32768, help="of each text (32768)")
+    parser.add_argument("--tokens", type=int, default=16384, help="of each text (16384)")
     args = parser.parse_intermixed_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     twin = FOLDER / "twin"
