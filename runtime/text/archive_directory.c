@@ -220,7 +220,8 @@ pith_status archive_directory_add_member(struct archive_directory *d, const stru
 		// spec text.23: "The target of a hard link is the name of a file that comes before it."
 		if (found == 0 || d->members[found - 1].kind != PITH_MEMBER_FILE || is_itself)
 			return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "text.23",
-			                 "a hard link to '%.100s', which is no file before it", strings->target);
+			                 "a hard link to '%.*s', which is no file before it",
+			                 (int)(strings->target_nbytes < 100 ? strings->target_nbytes : 100), strings->target);
 	}
 	PITH_TRY(archive_directory_push_member(d, m, strings, err));
 	uint32_t *slot = slot_of(d, strings->name, strings->name_nbytes), old = *slot;
