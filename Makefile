@@ -119,6 +119,8 @@ $(B)/models/logits.stamp: $(B)/pith tests/logit_hashes.txt
 	@touch $@
 test-all: cross-packages test equality asan fuzz
 equality:
+	+$(MAKE) $(PARALLEL) $(B)/tests/test_equality $(B)/models/logits.stamp
+	+$(MAKE) cross
 	+$(MAKE) $(PARALLEL) build-clang/tests/test_equality build-clang/models/logits.stamp B=build-clang CC=clang
 	BUILD=$(B) CLANG_BUILD=build-clang sh tests/run.sh tests/all_equality.sh
 # Tests that need no more than libpithrun, for aarch64; tests/run.sh counts them as skipped where they are not.

@@ -2,7 +2,6 @@
 # For 'make test-all': the whole matrix and all logits by the builds of gcc, clang and aarch64 (emulated),
 # which give one hash; an archive written by the first is restored by the others, the second with plain C.
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck disable=SC2086 # EMULATOR and its program are two words
 . tests/testing.sh
 case $CLANG_BUILD in /*) ;; *) CLANG_BUILD=$PWD/$CLANG_BUILD ;; esac
 NEON="$BUILD/arm64/tests/test_equality"
@@ -25,10 +24,10 @@ same_hash() { # NAME: the line of the matrix is that of gcc
 }
 
 # ---- kernels and logits ----
-[ ! -x "$NEON" ] || PITH_EMULATED=1 whole neon qemu-aarch64 "$NEON" &
+[ ! -x "$NEON" ] || whole neon env PITH_EMULATED=1 qemu-aarch64 "$NEON" &
 neon=$!
 whole gcc "$BUILD/tests/test_equality"
-BUILD=$CLANG_BUILD whole clang "$CLANG_BUILD/tests/test_equality"
+whole clang env "BUILD=$CLANG_BUILD" "$CLANG_BUILD/tests/test_equality"
 wait $neon
 report gcc
 report clang
