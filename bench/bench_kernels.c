@@ -298,6 +298,15 @@ static double term_operations(const struct pith_term *term, const struct bench_r
 	return 2.0 * (double)(term->m * term->n);
 }
 
+/* Lists of lengths as outliers have them: nearly equal. */
+static void even_lists(struct pith_sparse *s, size_t lists, struct rng *rng)
+{
+	const size_t mean = s->value_count / lists, spread = mean / 10;
+	for (size_t l = 1; l < lists; l++)
+		store_le32((uint8_t *)s->offsets + 4 * l,
+		           (uint32_t)(mean * l - spread / 2 + rng_below(rng, spread + 1)));
+}
+
 static void make_term(struct pith_term *term, struct arena *arena, struct rng *rng,
                       const struct bench_row *row, size_t m, size_t n)
 {
@@ -316,8 +325,10 @@ static void make_term(struct pith_term *term, struct arena *arena, struct rng *r
 	else if (row->kind == PITH_KIND_SPARSE && row->zero_mode != 0)
 		make_sparse_mask(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode & 1,
 		                 row->group, 128, row->zero_mode & 0x200 ? 2 : 0, 4, false);
-	else if (row->kind == PITH_KIND_SPARSE)
+	else if (row->kind == PITH_KIND_SPARSE) {
 		make_sparse(term, arena, rng, FILL_RANDOM, m, n, 655);
+		even_lists(&term->u.sparse, term->tiles * term->u.sparse.blocks, rng);
+	}
 	else
 		make_columns(term, arena, rng, FILL_RANDOM, m, n, n / 100, PITH_DTYPE_F16);
 }
@@ -381,6 +392,7 @@ static void bench_row(const struct machine *m, const struct pith_kernels *set,
 	make_term(&small, &arena, &rng, row, M_PREFILL, N);
 	make_act(&one, &arena, &rng, FILL_RANDOM, 1, N);
 	make_act(&many, &arena, &rng, FILL_RANDOM, TOKENS, N);
+	one.one_scale = many.one_scale = false; /* int8 per 32 columns, as models have it by default */
 	one.h = one.x; /* of a lowrank term: any numbers will do */
 	many.h = many.x;
 	one.ldh = many.ldh = one.ldx;
