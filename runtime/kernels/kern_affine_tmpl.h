@@ -20,7 +20,10 @@ struct affine_scale {
 /* zero_mode 3 with scale_bits and zero_bits of 3, which SpQR has. */
 #define AFFINE_LEVEL_3 4u
 
-/* 'tg' = tile * groups + group; zero_mode: that of 'a' or AFFINE_LEVEL_3, a constant where speed matters. */
+/*
+ * 'tg' = tile * groups + group; zero_mode: that of 'a' or AFFINE_LEVEL_3, a constant where speed
+ * matters.
+ */
 LANE_INLINE void load_scale_as(const struct pith_affine *a, unsigned bits, unsigned zero_mode,
                                size_t tg, struct affine_scale *scale)
 {

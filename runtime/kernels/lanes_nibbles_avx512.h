@@ -1,8 +1,8 @@
 /*
  * Σ code * q of a block of the layout slice16 on AVX-512, straight from its lines: vpdpbusd
- * takes any unsigned bytes, so that the code of a high nibble stays where it is, counts sixteen times,
- * and a second sum is divided by sixteen at the end.  That saves most shifts where codes have at most
- * four bits.
+ * takes any unsigned bytes, so that the code of a high nibble stays where it is, counts sixteen
+ * times, and a second sum is divided by sixteen at the end.  That saves most shifts where codes
+ * have at most four bits.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -39,6 +39,12 @@ LANE_INLINE vi vi_merge_pairs(vi a, vi b)
 	return _mm512_ternarylogic_epi32(a, b, vi_set1_u8(0x33), 0xe4);
 }
 
+/* Bit 2 of low, the others of high. */
+LANE_INLINE vi vi_third_bits(vi low, vi high)
+{
+	return _mm512_ternarylogic_epi32(low, high, vi_set1_u8(0x04), 0xe4);
+}
+
 /* Add columns 16 half .. 16 half + 15 of a block; q: [32]. */
 LANE_INLINE void half_block_add(struct nibble_sums *sums, const uint8_t *block, unsigned bits,
                                 unsigned half, const int8_t *q)
@@ -57,14 +63,13 @@ LANE_INLINE void half_block_add(struct nibble_sums *sums, const uint8_t *block, 
 		return;
 	}
 	const vi third = vi_load(block + 128);
-	const vi mask = vi_set1_u8(0x04);
-	vi a, b;
+	vi a, b; /* third bits of columns 0 and 8, 4 and 12, at bits 2 and 6 */
 	if (half == 0) {
-		a = _mm512_ternarylogic_epi32(LANE_SHIFT_LEFT(third, 2), LANE_SHIFT_LEFT(third, 4), mask, 0xe4);
-		b = _mm512_ternarylogic_epi32(LANE_SHIFT_LEFT(third, 1), LANE_SHIFT_LEFT(third, 3), mask, 0xe4);
+		a = vi_third_bits(LANE_SHIFT_LEFT(third, 2), LANE_SHIFT_LEFT(third, 4));
+		b = vi_third_bits(LANE_SHIFT_LEFT(third, 1), LANE_SHIFT_LEFT(third, 3));
 	} else {
-		a = _mm512_ternarylogic_epi32(LANE_SHIFT_RIGHT(third, 2), third, mask, 0xe4);
-		b = _mm512_ternarylogic_epi32(LANE_SHIFT_RIGHT(third, 3), LANE_SHIFT_RIGHT(third, 1), mask, 0xe4);
+		a = vi_third_bits(LANE_SHIFT_RIGHT(third, 2), third);
+		b = vi_third_bits(LANE_SHIFT_RIGHT(third, 3), LANE_SHIFT_RIGHT(third, 1));
 	}
 	nibbles_add(sums, vi_merge_pairs(line, a), 3, q, q + 8);
 	nibbles_add(sums, vi_merge_pairs(next, b), 3, q + 4, q + 12);
@@ -103,8 +108,8 @@ LANE_INLINE vi vi_from_three_masks(const uint8_t *masks, int32_t first)
 }
 
 /*
- * As slice16_two_level_masks() of lanes_slice16.h.  With three bits there are eight scales and eight
- * zero-points in a group: they are computed in one vector and looked up.
+ * As slice16_two_level_masks() of lanes_slice16.h.  With three bits there are eight scales and
+ * eight zero-points in a group: they are computed in one vector and looked up.
  */
 LANE_INLINE void slice16_two_level(const uint8_t *scale_codes, unsigned scale_bits,
                                    const uint8_t *zero_codes, unsigned zero_bits,
