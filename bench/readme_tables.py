@@ -13,13 +13,13 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
+
+import bench_text_archive
 
 BUILD = os.environ.get("BUILD", "build")
 PITH = os.path.join(BUILD, "pith")
 SOURCE = "models/books6m"
 EVAL_TEXTS = ("docs-peps-00.txt", "speeches-us-gov-00.txt")
-TEXTS = ("docs-peps-00.txt", "docs-eips-00.txt", "speeches-us-gov-00.txt")
 SCHEMES = ("bf16", "rtn:bits=8,group=32", "rtn:bits=4,group=32", "rtn:bits=4,group=128",
            "rtn:bits=3,group=32", "rtn:bits=3,group=128")
 
@@ -30,12 +30,6 @@ def run(*command):
 
 def pith_json(*arguments):
     return json.loads(run(PITH, *arguments, "--json"))
-
-
-def timed(*command):
-    start = time.monotonic()
-    run(*command)
-    return time.monotonic() - start
 
 
 def rows(head, lines):
@@ -88,21 +82,10 @@ def speed(folder):
         ["", f"({machine()}; the model fits into the caches, so the share may pass what memory gives.)"]
 
 
-def archive(folder):
-    lines = []
-    for text in TEXTS:
-        source = f"bench/texts/{text}"
-        nbytes = os.path.getsize(source)
-        packed = os.path.join(folder, text + ".pz")
-        zip_seconds = timed(PITH, "zip", "-o", packed, source)
-        unzip_seconds = timed(PITH, "unzip", packed, "-C", os.path.join(folder, text + ".d"))
-        bits = [8 * os.path.getsize(packed) / nbytes]
-        for command in (["xz", "-9e", "-c", source], ["zstd", "-19", "-q", "-c", source]):
-            bits.append(8 * len(run(*command)) / nbytes)
-        lines.append([text, f"{nbytes:,}"] + [f"{b:.3f}" for b in bits] +
-                     [f"{nbytes / 1000 / s:.0f}" for s in (zip_seconds, unzip_seconds)])
-    return rows(["text", "bytes", "pith zip", "xz -9e", "zstd -19", "zip KB/s", "unzip KB/s"], lines) + \
-        ["", f"(Bits per byte, archive headers counted. {machine()}.)"]
+def archive(_):
+    results = bench_text_archive.measure(lambda text: print(text, file=sys.stderr, flush=True))
+    pathlib.Path("bench/text_archive.svg").write_text(bench_text_archive.plot(results), encoding="utf-8")
+    return bench_text_archive.tables(results) + ["", f"({machine()}.)"]
 
 
 TABLES = {"quality": quality, "cache": cache, "speed": speed, "archive": archive}
