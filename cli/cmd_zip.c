@@ -208,6 +208,8 @@ static pith_status write_archive(struct zipping *z, const struct zip_items *item
 		.progress_ctx = z,
 	};
 	PITH_TRY(pith_archive_writer_new(&options, &z->input.writer, err));
+	if (fstat(fileno(z->out), &z->input.output) != 0)
+		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
 	PITH_TRY(add_all(z, items, err));
 	z->input.failed_on = o->output;
 	PITH_TRY(pith_archive_writer_finish(z->input.writer, stats, err));
@@ -255,10 +257,17 @@ static int load_embed(struct zipping *z)
 
 /* ---- output ---- */
 
-/* The archive that grows: locked, and at its end. */
+/* The archive that grows: at its end, and locked before it is read, so that no other append makes it longer meanwhile. */
 static int open_old(struct zipping *z)
 {
 	const struct zip_options *o = z->options;
+	z->out = fopen(o->output, "r+b");
+	if (z->out == NULL)
+		return cli_fail_errno(z->cli, o->output);
+	if (flock(fileno(z->out), LOCK_EX | LOCK_NB) != 0) {
+		cli_say(z->cli, "%s: another append is at work on it", o->output);
+		return CLI_FAILED;
+	}
 	int code = cli_archive_open(z->cli, o->output, false, &z->old);
 	if (code != CLI_OK)
 		return code;
@@ -271,13 +280,6 @@ static int open_old(struct zipping *z)
 	if (code != CLI_OK)
 		return code;
 	z->coder = z->old.coder;
-	z->out = fopen(o->output, "r+b");
-	if (z->out == NULL)
-		return cli_fail_errno(z->cli, o->output);
-	if (flock(fileno(z->out), LOCK_EX | LOCK_NB) != 0) {
-		cli_say(z->cli, "%s: another append is at work on it", o->output);
-		return CLI_FAILED;
-	}
 	if (ftruncate(fileno(z->out), (off_t)z->old.info.archive_nbytes) != 0 || fseeko(z->out, 0, SEEK_END) != 0)
 		return cli_fail_errno(z->cli, o->output);
 	return CLI_OK;
@@ -299,11 +301,13 @@ static int close_output(struct zipping *z, int code)
 		return cli_output_close(z->cli, &z->output, code);
 	if (z->out == NULL)
 		return code;
-	int fd = fileno(z->out);
-	if (code != CLI_OK && (fflush(z->out) != 0 || ftruncate(fd, (off_t)z->old.info.archive_nbytes) != 0))
-		cli_fail_errno(z->cli, z->options->output);
+	int fd = dup(fileno(z->out));
+	/* what the buffer still holds would make the file longer again */
 	if (fclose(z->out) != 0 && code == CLI_OK)
 		code = cli_fail_errno(z->cli, z->options->output);
+	if (code != CLI_OK && z->input.writer != NULL && ftruncate(fd, (off_t)z->old.info.archive_nbytes) != 0)
+		cli_fail_errno(z->cli, z->options->output);
+	close(fd);
 	return code;
 }
 

@@ -16,6 +16,7 @@
 struct zip_input {
 	struct cli *cli;
 	struct pith_archive_writer *writer;
+	struct stat output;    /* of the archive, which would never end if it held itself */
 	bool no_owner;         /* do not store owners */
 	const char *failed_on; /* what an error is about */
 	uint64_t left_out;     /* what cannot be stored: said, counted */

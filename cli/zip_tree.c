@@ -238,6 +238,10 @@ static void set_owner(const struct zip_input *in, const struct stat *st, struct 
 static pith_status add_file(struct zip_input *in, const struct zip_item *it,
                             const struct pith_archive_member *m, struct pith_error *err)
 {
+	if (it->st.st_dev == in->output.st_dev && it->st.st_ino == in->output.st_ino) {
+		zip_leave_out(in, it->path, "the archive itself");
+		return PITH_OK;
+	}
 	int fd = open(it->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
