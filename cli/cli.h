@@ -97,13 +97,15 @@ void cli_print_man(const struct cli_command *command, FILE *out);
 
 /* ---- talk: stderr, "pith NAME: ..." ---- */
 
+/* A name fit for a terminal: control bytes and what is not UTF-8 as \xHH.  Freed with free(). */
+char *cli_printable(const char *name);
 /* A line of talk; printf rules.  Clears a progress bar in the way. */
 void cli_say(const struct cli *cli, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* The exit code that a status stands for. */
 int cli_exit_code(pith_status status);
 /*
- * Print "pith NAME: SUBJECT: message (rule affine.3, offset 4096)" and return the exit code.
+ * Print "pith NAME: SUBJECT: message (rule affine.3, offset 4096)", printable, and return the exit code.
  * subject: usually a file name; NULL: none.
  */
 int cli_fail(const struct cli *cli, const char *subject, const struct pith_error *err);
@@ -151,7 +153,7 @@ double cli_seconds(void);
 /* ---- interruption ---- */
 
 /*
- * Files to remove when the program is interrupted (SIGINT, SIGTERM, SIGHUP, SIGPIPE): at most 8 at a
+ * Files to remove when the program is interrupted (SIGINT, SIGTERM, SIGHUP): at most 8 at a
  * time, paths up to 4095 bytes.  Async-signal-safe on the handler's side.
  */
 void cli_cleanup_add(const char *path);

@@ -269,40 +269,6 @@ int cli_archive_need_model(struct cli *cli, struct cli_archive *a, const char *m
 
 /* ---- names ---- */
 
-/* Bytes of the UTF-8 character at p, 0 if it is none or a control character. */
-static size_t printable_nbytes(const unsigned char *p)
-{
-	if (p[0] >= 0x20 && p[0] < 0x7f)
-		return 1;
-	size_t n = p[0] >= 0xc3 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-		return 0;
-	return n;
-}
-
-char *cli_printable(const char *name)
-{
-	char *out = malloc(4 * strlen(name) + 1), *to = out;
-	if (out == NULL)
-		return NULL;
-	for (const unsigned char *p = (const unsigned char *)name; *p != '\0';) {
-		size_t n = printable_nbytes(p);
-		if (n == 0) {
-			to += sprintf(to, "\\x%02x", (unsigned)*p++);
-			continue;
-		}
-		memcpy(to, p, n);
-		to += n;
-		p += n;
-	}
-	*to = '\0';
-	return out;
-}
-
 json_t *cli_json_name(const char *name)
 {
 	json_t *plain = json_string(name); /* NULL when it is not UTF-8 */

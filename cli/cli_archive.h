@@ -49,8 +49,6 @@ int cli_archive_need_model(struct cli *cli, struct cli_archive *a, const char *m
 /* The archive's model and a coder with it, whether a segment needs them or not. */
 int cli_archive_open_model(struct cli *cli, struct cli_archive *a, const char *model);
 
-/* A name fit for a terminal: control bytes and what is not UTF-8 as \xHH.  Freed with free(). */
-char *cli_printable(const char *name);
 /* The name as JSON: as it is when it is UTF-8, else printable. */
 struct json_t *cli_json_name(const char *name);
 

@@ -11,7 +11,54 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- names ---- */
+
+/* Bytes of the UTF-8 character at p, 0 if it is none or a control character. */
+static size_t printable_nbytes(const unsigned char *p)
+{
+	if (p[0] >= 0x20 && p[0] < 0x7f)
+		return 1;
+	size_t n = p[0] >= 0xc3 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+		return 0;
+	return n;
+}
+
+char *cli_printable(const char *name)
+{
+	char *out = malloc(4 * strlen(name) + 1), *to = out;
+	if (out == NULL)
+		return NULL;
+	for (const unsigned char *p = (const unsigned char *)name; *p != '\0';) {
+		size_t n = printable_nbytes(p);
+		if (n == 0) {
+			to += sprintf(to, "\\x%02x", (unsigned)*p++);
+			continue;
+		}
+		memcpy(to, p, n);
+		to += n;
+		p += n;
+	}
+	*to = '\0';
+	return out;
+}
+
+/* Names, also those inside messages, come out of files that a stranger may have made. */
+static void put_printable(const char *text)
+{
+	char *printable = cli_printable(text);
+	fputs(printable != NULL ? printable : "", stderr);
+	free(printable);
+}
+
+/* ---- messages ---- */
 
 static void print_prefix(const struct cli *cli)
 {
@@ -65,9 +112,11 @@ int cli_exit_code(pith_status status)
 int cli_fail(const struct cli *cli, const char *subject, const struct pith_error *err)
 {
 	print_prefix(cli);
-	if (subject != NULL)
-		fprintf(stderr, "%s: ", subject);
-	fputs(err->msg[0] != '\0' ? err->msg : pith_status_name(err->status), stderr);
+	if (subject != NULL) {
+		put_printable(subject);
+		fputs(": ", stderr);
+	}
+	put_printable(err->msg[0] != '\0' ? err->msg : pith_status_name(err->status));
 	bool has_rule = err->rule[0] != '\0';
 	bool has_off = err->off != PITH_NO_OFF;
 	if (has_rule || has_off) {
@@ -86,7 +135,8 @@ int cli_fail_errno(const struct cli *cli, const char *subject)
 {
 	int saved = errno;
 	print_prefix(cli);
-	fprintf(stderr, "%s: %s\n", subject, strerror(saved));
+	put_printable(subject);
+	fprintf(stderr, ": %s\n", strerror(saved));
 	return CLI_FAILED;
 }
 

@@ -141,11 +141,8 @@ static int extract_members(struct cli *cli, const struct unzip_options *o, struc
 		if (status == PITH_OK)
 			status = extract_finish(&u.x, a->selected, &err);
 		cli_progress_end(&u.progress);
-		if (status != PITH_OK) {
-			char *name = status == PITH_E_IO && u.x.failed_on != NULL ? cli_printable(u.x.failed_on) : NULL;
-			code = cli_fail(cli, name != NULL ? name : a->path, &err);
-			free(name);
-		}
+		if (status != PITH_OK)
+			code = cli_fail(cli, status == PITH_E_IO && u.x.failed_on != NULL ? u.x.failed_on : a->path, &err);
 	}
 	if (code == CLI_OK)
 		code = report(cli, o, a, &u, total, cli_seconds() - start);

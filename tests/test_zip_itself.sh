@@ -1,6 +1,6 @@
 #!/bin/sh
 # pith zip beside other programs: an append that another one holds up, a disk that fills, an archive in the folder that it
-# holds.  SPDX-License-Identifier: Apache-2.0
+# holds; and names that would write to the terminal.  SPDX-License-Identifier: Apache-2.0
 . tests/testing.sh
 . tests/cli_models.sh
 cd "$T" || exit 1
@@ -30,4 +30,16 @@ check 'one member' sh -c "'$PITH' list self/self.pz | grep -q '^1 members'"
 check_exit 1 'an append to an archive in the folder' $Z --append -o self/self.pz self
 check 'leaves it out, too' sh -c "'$PITH' list self/self.pz | grep -q '^3 members'"
 
+# ---- names ----
+odd=$(printf 'a\033[31m\nb')
+cp large "$odd" && $Z -o name.pz "$odd" 2>/dev/null && cp name.pz bad.pz && flip bad.pz 5000
+plain() { ! LC_ALL=C grep -q "$(printf '\033')" "$1"; }
+check_exit 3 'a damaged member with a name like that' "$PITH" unzip -C got bad.pz
+check 'is named without control characters' plain err
+check 'yet named' grep -q 'a\\x1b\[31m\\x0ab' err
+check_exit 0 'list' "$PITH" list name.pz
+check 'neither has them' plain out
+mkdir got2 && mkdir "got2/$odd"
+check_exit 1 'one that is in the way' "$PITH" unzip -C got2 name.pz
+check 'nor has that' plain err
 finish
