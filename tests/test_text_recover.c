@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -411,6 +412,41 @@ static void names_are_replaced(void **state)
 	free(b.data);
 }
 
+/* Replacing one of many members looks at the hard links to it, not at all members. */
+static void many_members_are_replaced(void **state)
+{
+	enum { COUNT = 100000, LINKS = 100 };
+	struct bytes b = {0};
+	char name[32];
+	(void)state;
+	clock_t begin = clock();
+	struct pith_archive_writer *w = start(&b, 65536, NULL);
+	for (size_t i = 0; i < 2 * COUNT; i++) {
+		snprintf(name, sizeof(name), "%zu", i % COUNT);
+		write_member(w, PITH_MEMBER_FILE, name, "", NULL, 0);
+		snprintf(name, sizeof(name), "link %zu", i);
+		if (i < LINKS)
+			write_member(w, PITH_MEMBER_HARD_LINK, name, "0", NULL, 0);
+	}
+	for (size_t i = 0; i + 1 < LINKS; i++) { /* each leaves the file to the next one */
+		snprintf(name, sizeof(name), "link %zu", i);
+		write_member(w, PITH_MEMBER_FILE, name, "", contents[3].data, 1);
+	}
+	finish(w, NULL);
+	struct pith_archive *a = open_bytes(&b, false);
+	struct pith_archive_info info;
+	pith_archive_info(a, &info);
+	assert_int_equal(info.member_count, COUNT + LINKS);
+	assert_int_equal(info.content_nbytes, LINKS - 1);
+	snprintf(name, sizeof(name), "link %d", LINKS - 1);
+	const struct pith_archive_member *last = pith_archive_member_at(a, pith_archive_find(a, name));
+	assert_int_equal(last->kind, PITH_MEMBER_FILE);
+	assert_int_equal(last->nbytes, 0);
+	pith_archive_close(a);
+	free(b.data);
+	assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 20);
+}
+
 /* So many members that their records do not fit one segment: none is taken for a part of another. */
 static void tiny_members_keep_their_records(void **state)
 {
@@ -512,6 +548,7 @@ int main(void)
 		cmocka_unit_test(every_cut_keeps_what_is_before_it),
 		cmocka_unit_test(an_append_counts_when_it_is_complete),
 		cmocka_unit_test(names_are_replaced),
+		cmocka_unit_test(many_members_are_replaced),
 		cmocka_unit_test(tiny_members_keep_their_records),
 		cmocka_unit_test(an_archive_inside_stays_inside),
 		cmocka_unit_test(one_member_reads_its_segments_only),

@@ -20,6 +20,13 @@ struct string_block {
 	char text[];
 };
 
+/* Hard links by 1 + number of a member; 0: none.  Their targets are names, which change with replacements. */
+struct member_links {
+	uint32_t file;        /* of a hard link: its file */
+	uint32_t next;        /* of a hard link: the next one to the same file */
+	uint32_t first, last; /* of a file: the hard links to it, also replaced ones */
+};
+
 void archive_directory_free(struct archive_directory *d)
 {
 	while (d->strings != NULL) {
@@ -29,6 +36,7 @@ void archive_directory_free(struct archive_directory *d)
 	}
 	free(d->segments);
 	free(d->members);
+	free(d->links);
 	free(d->slots);
 	free(d->by_name);
 	*d = (struct archive_directory){0};
@@ -153,10 +161,44 @@ static uint32_t *slot_of(const struct archive_directory *d, const char *name, si
 	}
 }
 
+static pith_status grow_links(struct archive_directory *d, struct pith_error *err)
+{
+	if (d->link_cap >= d->member_cap)
+		return PITH_OK;
+	struct member_links *grown = realloc(d->links, d->member_cap * sizeof(*grown));
+	if (grown == NULL)
+		return fail_memory(err);
+	memset(grown + d->link_cap, 0, (d->member_cap - d->link_cap) * sizeof(*grown));
+	d->links = grown;
+	d->link_cap = d->member_cap;
+	return PITH_OK;
+}
+
+/* Member i is the last hard link to the member whose slot has 'file'. */
+static void add_link(struct archive_directory *d, size_t i, uint32_t file)
+{
+	struct member_links *f = &d->links[file - 1];
+	uint32_t link = (uint32_t)i + 1;
+	d->links[i].file = file;
+	*(f->last != 0 ? &d->links[f->last - 1].next : &f->first) = link;
+	f->last = link;
+}
+
+void archive_directory_settle_link(struct archive_directory *d, size_t i)
+{
+	struct pith_archive_member *m = &d->members[i];
+	if (m->kind != PITH_MEMBER_HARD_LINK || d->links == NULL)
+		return;
+	const struct pith_archive_member *file = &d->members[d->links[i].file - 1];
+	m->target = file->name;
+	m->target_nbytes = file->name_nbytes;
+}
+
 /* Room for one more; at most half of the slots are used. */
 static pith_status grow_slots(struct archive_directory *d, struct pith_error *err)
 {
-	if (d->slots != NULL && 2 * (d->slot_used + 1) <= d->slot_count)
+	bool is_first = d->slots == NULL;
+	if (!is_first && 2 * (d->slot_used + 1) <= d->slot_count)
 		return PITH_OK;
 	size_t count = 64;
 	while (count < 4 * (d->member_count + 1))
@@ -168,62 +210,60 @@ static pith_status grow_slots(struct archive_directory *d, struct pith_error *er
 	d->slots = slots;
 	d->slot_count = count;
 	d->slot_used = 0;
+	PITH_TRY(grow_links(d, err));
 	for (size_t i = 0; i < d->member_count; i++) {
 		const struct pith_archive_member *m = &d->members[i];
 		if (m->is_replaced)
 			continue;
 		*slot_of(d, m->name, m->name_nbytes) = (uint32_t)i + 1;
 		d->slot_used++;
+		if (is_first && m->kind == PITH_MEMBER_HARD_LINK)
+			add_link(d, i, *slot_of(d, m->target, m->target_nbytes));
 	}
 	return PITH_OK;
-}
-
-static bool is_hard_link_to(const struct pith_archive_member *m, const struct pith_archive_member *file)
-{
-	return m->kind == PITH_MEMBER_HARD_LINK && !m->is_replaced && m->target_nbytes == file->name_nbytes &&
-	       memcmp(m->target, file->name, file->name_nbytes) == 0;
 }
 
 /* spec text_archive.md 5: the first of the hard links to it "becomes the file in its place and the target of the others" */
 static void replace_member(struct archive_directory *d, size_t old)
 {
-	struct pith_archive_member *file = &d->members[old], *heir = NULL, was = *file;
-	for (size_t i = old + 1; was.kind == PITH_MEMBER_FILE && d->hard_link_count > 0 && i < d->member_count; i++) {
-		struct pith_archive_member *m = &d->members[i];
-		if (!is_hard_link_to(m, &was))
-			continue;
-		if (heir == NULL) {
-			heir = m;
-			file->name = m->name;
-			file->name_nbytes = m->name_nbytes;
-			m->is_replaced = true;
-			*slot_of(d, file->name, file->name_nbytes) = (uint32_t)old + 1;
-			d->hard_link_count--;
-		} else {
-			m->target = file->name;
-			m->target_nbytes = file->name_nbytes;
-		}
-	}
-	d->hard_link_count -= was.kind == PITH_MEMBER_HARD_LINK ? 1 : 0;
-	file->is_replaced = heir == NULL;
+	struct pith_archive_member *file = &d->members[old];
+	uint32_t heir = d->links[old].first;
+	while (heir != 0 && d->members[heir - 1].is_replaced)
+		heir = d->links[heir - 1].next;
+	file->is_replaced = heir == 0;
+	d->hard_link_count -= heir != 0 || file->kind == PITH_MEMBER_HARD_LINK ? 1 : 0;
+	if (heir == 0)
+		return;
+	struct pith_archive_member *m = &d->members[heir - 1];
+	m->is_replaced = true;
+	file->name = m->name;
+	file->name_nbytes = m->name_nbytes;
+	*slot_of(d, file->name, file->name_nbytes) = (uint32_t)old + 1;
+	d->links[old].first = d->links[heir - 1].next;
+	if (d->links[old].first == 0)
+		d->links[old].last = 0;
 }
 
 pith_status archive_directory_add_member(struct archive_directory *d, const struct pith_archive_member *m,
                                          const struct record_strings *strings, bool *replaced,
                                          struct pith_error *err)
 {
+	uint32_t target = 0;
 	PITH_TRY(grow_slots(d, err));
 	if (m->kind == PITH_MEMBER_HARD_LINK) {
-		uint32_t found = *slot_of(d, strings->target, strings->target_nbytes);
+		target = *slot_of(d, strings->target, strings->target_nbytes);
 		bool is_itself = strings->target_nbytes == strings->name_nbytes &&
 		                 memcmp(strings->target, strings->name, strings->name_nbytes) == 0;
 		// spec text.23: "The target of a hard link is the name of a file that comes before it."
-		if (found == 0 || d->members[found - 1].kind != PITH_MEMBER_FILE || is_itself)
+		if (target == 0 || d->members[target - 1].kind != PITH_MEMBER_FILE || is_itself)
 			return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "text.23",
 			                 "a hard link to '%.*s', which is no file before it",
 			                 (int)(strings->target_nbytes < 100 ? strings->target_nbytes : 100), strings->target);
 	}
 	PITH_TRY(archive_directory_push_member(d, m, strings, err));
+	PITH_TRY(grow_links(d, err));
+	if (target != 0)
+		add_link(d, d->member_count - 1, target);
 	uint32_t *slot = slot_of(d, strings->name, strings->name_nbytes), old = *slot;
 	d->slot_used += old == 0 ? 1 : 0;
 	*slot = (uint32_t)d->member_count;
@@ -238,12 +278,16 @@ void archive_directory_compact(struct archive_directory *d)
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < d->member_count; i++)
+		archive_directory_settle_link(d, i);
+	for (size_t i = 0; i < d->member_count; i++)
 		if (!d->members[i].is_replaced)
 			d->members[kept++] = d->members[i];
 	d->member_count = kept;
 	free(d->slots);
+	free(d->links);
 	d->slots = NULL;
-	d->slot_count = d->slot_used = 0;
+	d->links = NULL;
+	d->slot_count = d->slot_used = d->link_cap = 0;
 }
 
 /* ---- finding ---- */

@@ -27,6 +27,8 @@ struct archive_directory {
 	uint64_t content_nbytes;
 	size_t hard_link_count;
 	struct string_block *strings;     /* owns what members point to */
+	struct member_links *links;       /* [link_cap], beside members while they are added */
+	size_t link_cap;
 	uint32_t *slots;                  /* [slot_count]: 1 + member by hash of its name; 0: free */
 	size_t slot_count, slot_used;
 	uint32_t *by_name;                /* [member_count], after archive_directory_sort() */
@@ -45,7 +47,9 @@ pith_status archive_directory_push_member(struct archive_directory *d, const str
 pith_status archive_directory_add_member(struct archive_directory *d, const struct pith_archive_member *m,
                                          const struct record_strings *strings, bool *replaced,
                                          struct pith_error *err);
-/* Drop replaced members; members move. */
+/* The target of hard link i is the name that its file has by now. */
+void archive_directory_settle_link(struct archive_directory *d, size_t i);
+/* Drop replaced members and settle links; members move. */
 void archive_directory_compact(struct archive_directory *d);
 /* Deep copy into an empty directory. */
 pith_status archive_directory_copy(const struct archive_directory *from, struct archive_directory *to,

@@ -40,7 +40,7 @@ static pith_status put_record(struct pith_archive_writer *w, const struct pith_a
 static pith_status gather_records(struct pith_archive_writer *w, uint64_t begin, uint64_t end, bool is_last,
                                   bool *ends_member, struct pith_error *err)
 {
-	const struct archive_directory *d = &w->directory;
+	struct archive_directory *d = &w->directory;
 	w->records.nbytes = 0;
 	if (w->last_file != SIZE_MAX) {
 		const struct pith_archive_member *m = &d->members[w->last_file];
@@ -51,6 +51,7 @@ static pith_status gather_records(struct pith_archive_writer *w, uint64_t begin,
 		const struct pith_archive_member *m = &d->members[w->next_record];
 		if (m->content_off >= end && !is_last)
 			break;
+		archive_directory_settle_link(d, w->next_record);
 		if (!m->is_replaced || m->nbytes > 0) /* content needs a name, if an old one */
 			PITH_TRY(put_record(w, m, err));
 		if (m->nbytes > 0)
