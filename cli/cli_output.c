@@ -19,6 +19,11 @@ int cli_output_open(struct cli *cli, const char *path, bool force, struct cli_ou
 		out->file = stdout;
 		return CLI_OK;
 	}
+	/* what is renamed to a device's name takes the device away */
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		cli_say(cli, "%s: exists and is no regular file; '-' is standard output", path);
+		return CLI_FAILED;
+	}
 	if (!force && lstat(path, &st) == 0) {
 		cli_say(cli, "%s: exists; --force replaces it", path);
 		return CLI_FAILED;

@@ -22,8 +22,15 @@ cp one none.pz
 check_exit 4 'append to what is no archive' $Z --append -o none.pz large
 check 'leaves it alone' cmp one none.pz
 
+# ---- what is no file ----
+mkdir self && mkfifo fifo && ln -s fifo link
+for path in fifo link self; do
+	check_exit 1 "--force onto $path" $Z --force -o "$path" one
+done
+check 'replaces none of them' sh -c '[ -p fifo ] && [ -L link ] && [ -d self ]'
+
 # ---- the archive itself ----
-mkdir self && cp one self
+cp one self
 check_exit 1 'standard output in the folder' sh -c "cd self && $Z -o - . >self.pz"
 check 'is left out' grep -q 'self.pz: the archive itself: left out' err
 check 'one member' sh -c "'$PITH' list self/self.pz | grep -q '^1 members'"
