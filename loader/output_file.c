@@ -91,9 +91,9 @@ pith_status pith_output_new(const char *path, struct pith_output **out, struct p
 {
 	struct stat st;
 	*out = NULL;
-	/* the rename would fail, but only after all the work */
-	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-		return pith_fail_errno(err, PITH_NO_OFF, "write", path, EISDIR);
+	/* renaming to a folder would fail, but only after all the work; to a device it would take that away */
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return pith_fail_errno(err, PITH_NO_OFF, "write", path, S_ISDIR(st.st_mode) ? EISDIR : EEXIST);
 	size_t length = strlen(path), cap = length + 64;
 	struct pith_output *o = calloc(1, sizeof(*o));
 	if (o == NULL)

@@ -27,6 +27,7 @@ mkdir self && mkfifo fifo && ln -s fifo link
 for path in fifo link self; do
 	check_exit 1 "--force onto $path" $Z --force -o "$path" one
 done
+check_exit 1 '--force of a model, too' sh -c "cd '$OLDPWD' && '$PITH' convert models/tiny1m --force -o '$T/fifo'"
 check 'replaces none of them' sh -c '[ -p fifo ] && [ -L link ] && [ -d self ]'
 
 # ---- the archive itself ----
