@@ -65,6 +65,11 @@ static pith_status open_tar(struct tar_in *t, const char *path, struct pith_erro
 
 static const char *name_or_empty(const char *name) { return name != NULL ? name : ""; }
 
+/* No more than a member can have: text.13. */
+static const char *owner_or_empty(const char *name) { return name != NULL && strlen(name) < 256 ? name : ""; }
+
+static bool is_owner_id(int64_t id) { return id >= 0 && id <= UINT32_MAX; }
+
 /* The entry as a member; its strings are the entry's.  False when it was left out. */
 static bool describe_entry(struct tar_in *t, struct archive_entry *e, struct pith_archive_member *m)
 {
@@ -73,11 +78,11 @@ static bool describe_entry(struct tar_in *t, struct archive_entry *e, struct pit
 		.mode = (uint32_t)(archive_entry_perm(e) & 07777),
 		.mtime = archive_entry_mtime_is_set(e) ? (int64_t)archive_entry_mtime(e) : 0,
 		.mtime_nsec = archive_entry_mtime_is_set(e) ? (uint32_t)archive_entry_mtime_nsec(e) : 0,
-		.has_owner = !t->in->no_owner,
+		.has_owner = !t->in->no_owner && is_owner_id(archive_entry_uid(e)) && is_owner_id(archive_entry_gid(e)),
 		.uid = (uint32_t)archive_entry_uid(e),
 		.gid = (uint32_t)archive_entry_gid(e),
-		.uname = name_or_empty(archive_entry_uname(e)),
-		.gname = name_or_empty(archive_entry_gname(e)),
+		.uname = owner_or_empty(archive_entry_uname(e)),
+		.gname = owner_or_empty(archive_entry_gname(e)),
 		.name = path,
 		.target = "",
 	};

@@ -42,6 +42,17 @@ check_exit 3 'a truncated tar' sh -c "cd $T && $Z -o cut.pz cut.tar"
 check 'makes no archive' test ! -e "$T/cut.pz"
 cp "$T/in/binary" "$T/no.tar"
 check_exit 3 'a file that only has the name' sh -c "cd $T && $Z -o no.pz no.tar"
+"$PYTHON" - "$T" <<'PY'
+import io, sys, tarfile
+with tarfile.open(sys.argv[1] + "/owners.tar", "w", format=tarfile.PAX_FORMAT) as t:
+    for name, fields in {"id": {"uid": 1 << 32}, "name": {"uname": "u" * 300, "uid": 7}}.items():
+        entry = tarfile.TarInfo(name)
+        for key, value in fields.items():
+            setattr(entry, key, value)
+        t.addfile(entry, io.BytesIO())
+PY
+check_exit 0 'owners that no member can have' sh -c "cd $T && $Z -o owners.pz owners.tar && '$PITH' list --json owners.pz"
+check 'are left out, not made root' json '[(m.get("uid"), m.get("user")) for m in d["members"]] == [(None, None), (7, "")]'
 mkdir "$T/odd" && echo text >"$T/odd/text" && mkfifo "$T/odd/fifo"
 check_exit 1 'a fifo is left out' sh -c "cd $T && $Z --json -o fifo.pz odd"
 check 'and counted' json 'd["left_out"] == 1'
