@@ -1,8 +1,9 @@
 /*
  * Tables of segments and members: growing, replacing, finding.
  *
- * Names are found through a hash table while members are added, where the names are the user's own, and by a sorted list
- * in an archive that was read, whose names a hostile writer may have chosen to collide.
+ * Names are found through a hash table while members are added and by a sorted list in an archive that was read, whose
+ * names a hostile writer may have chosen to collide; recovery, append and tar put such names into the table, too, which then
+ * costs time, up to the square of their number.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -80,14 +80,14 @@ static void close_work(struct work *w)
 	free(w->streams);
 }
 
-/* Lane number l of lane_count. */
+/* Lane number l of lane_count; its size is asked for before there are streams. */
 static struct segment_lane lane_of(const struct work *w, size_t l, size_t lane_count)
 {
 	size_t first = l * w->stream_count / lane_count, end = (l + 1) * w->stream_count / lane_count;
 	return (struct segment_lane){
 		.coder = w->coder, .executor = lane_count == 1 ? w->executor : NULL,
 		.window = w->window, .overlap = w->overlap,
-		.streams = w->streams + first, .first = first, .stream_count = end - first,
+		.streams = w->streams != NULL ? w->streams + first : NULL, .first = first, .stream_count = end - first,
 	};
 }
 
