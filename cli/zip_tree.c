@@ -238,10 +238,6 @@ static void set_owner(const struct zip_input *in, const struct stat *st, struct 
 static pith_status add_file(struct zip_input *in, const struct zip_item *it,
                             const struct pith_archive_member *m, struct pith_error *err)
 {
-	if (it->st.st_dev == in->output.st_dev && it->st.st_ino == in->output.st_ino) {
-		zip_leave_out(in, it->path, "the archive itself");
-		return PITH_OK;
-	}
 	int fd = open(it->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
@@ -266,6 +262,10 @@ static pith_status add_tree_member(struct zip_input *in, const struct zip_item *
 	in->failed_on = it->path;
 	if (m.name_nbytes == 0 && !S_ISREG(it->st.st_mode))
 		return PITH_OK; /* '.' or '/' itself: only what is in it */
+	if (it->st.st_dev == in->output.st_dev && it->st.st_ino == in->output.st_ino) {
+		zip_leave_out(in, it->path, "the archive itself");
+		return PITH_OK;
+	}
 	set_owner(in, &it->st, &m);
 	if (it->link_to != NULL) {
 		m.kind = PITH_MEMBER_HARD_LINK;

@@ -35,6 +35,7 @@ cp one self
 check_exit 1 'standard output in the folder' sh -c "cd self && $Z -o - . >self.pz"
 check 'is left out' grep -q 'self.pz: the archive itself: left out' err
 check 'one member' sh -c "'$PITH' list self/self.pz | grep -q '^1 members'"
+ln self/self.pz self/same.pz
 check_exit 1 'an append to an archive in the folder' $Z --append -o self/self.pz self
 check 'leaves it out, too' sh -c "'$PITH' list self/self.pz | grep -q '^3 members'"
 
