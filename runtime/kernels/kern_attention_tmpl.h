@@ -20,6 +20,7 @@
 #define VALUE_VECTORS 4u /* elements of o at a time: at most 4 * LANE_WIDTH */
 #define PASS_GROUPS (VALUE_VECTORS / GROUP_VECTORS)
 #define CHUNK_BLOCKS 8u
+#define KEYS_AHEAD 2048u /* bytes of keys fetched before they are read */
 #define LANE_CALL __attribute__((noinline))
 #define CHUNK_POSITIONS (CHUNK_BLOCKS * PITH_KV_BLOCK)
 
@@ -58,6 +59,15 @@ LANE_INLINE vf load_elements_part(enum pith_kv_type type, const uint8_t *p, size
 
 /* ---- scores ---- */
 
+/* A few queries wait for memory; so that they do it once, the same bytes of the values come with the keys. */
+LANE_INLINE void fetch_ahead(const uint8_t *keys, const uint8_t *values, size_t nbytes)
+{
+	for (size_t i = 0; i < nbytes; i += 64) {
+		prefetch_line(keys + KEYS_AHEAD + i);
+		prefetch_line(values + i);
+	}
+}
+
 /*
  * Scores of all positions of 'blocks' (constant) blocks from number 'b' of the chunk on, for
  * 'heads' (constant) queries.
@@ -69,6 +79,7 @@ LANE_INLINE void block_scores(enum pith_kv_type type, struct tile *t, size_t b, 
 	const size_t step = type == PITH_KV_I8 ? PITH_KV_GROUP : d;
 	const uint8_t *keys = (const uint8_t *)t->kv->keys + (t->block + b) * d * row;
 	const size_t scales = pith_kv_groups(d) * PITH_KV_BLOCK;
+	const uint8_t *values = (const uint8_t *)t->kv->values + (t->block + b) * d * row;
 	const float *key_scale =
 	    type == PITH_KV_I8 ? t->kv->key_scale + (t->block + b) * scales : NULL;
 	vf sum[ATTENTION_HEADS][2 * KEY_VECTORS], total[ATTENTION_HEADS][2 * KEY_VECTORS];
@@ -80,13 +91,16 @@ LANE_INLINE void block_scores(enum pith_kv_type type, struct tile *t, size_t b, 
 		for (unsigned h = 0; h < heads; h++)
 			for (unsigned v = 0; v < blocks * KEY_VECTORS; v++)
 				sum[h][v] = vf_zero();
-		for (size_t i = begin; i < end; i++, keys += row)
+		for (size_t i = begin; i < end; i++, keys += row, values += row) {
+			for (unsigned k = 0; heads <= 2 && k < blocks; k++)
+				fetch_ahead(keys + k * d * row, values + k * d * row, row);
 			for (unsigned v = 0; v < blocks * KEY_VECTORS; v++) {
 				const size_t lane = v % KEY_VECTORS * LANE_WIDTH * pith_kv_nbytes(type);
 				vf key = load_elements(type, keys + v / KEY_VECTORS * d * row + lane);
 				for (unsigned h = 0; h < heads; h++)
 					sum[h][v] = vf_fma(vf_set1(t->query[h].q[i]), key, sum[h][v]);
 			}
+		}
 		for (unsigned v = 0; v < blocks * KEY_VECTORS; v++) {
 			const size_t at = v / KEY_VECTORS * scales + v % KEY_VECTORS * LANE_WIDTH;
 			for (unsigned h = 0; h < heads; h++)
@@ -325,8 +339,11 @@ LANE_INLINE void attend_tile(enum pith_kv_type type, const struct pith_kv *kv, s
                              const struct pith_query *query, unsigned heads, float scale)
 {
 	struct query_state state[ATTENTION_HEADS];
-	struct tile t = {.kv = kv, .query = query, .d = d};
+	struct tile t; /* filled as it is needed: clearing all would cost more than short contexts do */
 	size_t first = query[0].first, last = query[0].last;
+	t.kv = kv;
+	t.query = query;
+	t.d = d;
 	for (unsigned h = 0; h < heads; h++) {
 		state[h].max = -INFINITY;
 		for (size_t part = 0; part < LANE_PARTS; part++)
