@@ -3,10 +3,14 @@
  * the inputs is scaled down.  Then weights far out of a group are clamped, where that
  * helps the output.
  *
- * As the authors do: s = mean|x|^r for r = 0/20 .. 19/20, divided by sqrt(max s * min s), the r
- * with the least error of the output; clamps of 1, 0.95 .. 0.55 of a group's largest weight, but
- * not for q and k. Inputs are those of the uncompressed model.  Otherwise than theirs:
- * - the output of gate and up is compared before the down projection;
+ * As the authors do: s = mean|x|^r / (mean|w|^(1-r) + 1e-4), |w| relative to its group's largest
+ * (scale=duo, AutoAWQ's: columns of small weights that see large inputs get the whole factor at any
+ * r), or mean|x|^r (scale=inputs, the paper's), for r = 0/20 .. 19/20, divided by
+ * sqrt(max s * min s), the r with the least error of the output; clamps of 1, 0.95 .. 0.55 of a
+ * group's largest weight, but not for q and k.  Inputs are those of the uncompressed model.
+ * Otherwise than theirs:
+ * - the output of q, k and v is compared before attention, that of gate and up before the down
+ *   projection;
  * - heads that share a value head get one factor (the geometric mean) where they skip such models;
  * - columns without inputs keep the factor 1;
  * - clamping is judged by the Hessian's block over all tokens, not by a few hundred of them;
@@ -29,7 +33,7 @@ enum { AWQ_SCALE, AWQ_CLIP };
 enum { SCALE_NONE, SCALE_INPUTS, SCALE_DUO };
 
 static const struct scheme_key awq_keys[] = {
-    [AWQ_SCALE] = {"scale", SCHEME_CHOICE, SCALE_INPUTS, 0, 0, "none|inputs|duo"},
+    [AWQ_SCALE] = {"scale", SCHEME_CHOICE, SCALE_DUO, 0, 0, "none|inputs|duo"},
     [AWQ_CLIP] = {"clip", SCHEME_INTEGER, 1, 0, 1, NULL},
     {0},
 };
@@ -226,7 +230,7 @@ static pith_status fold_awq(const struct scheme_link *link, struct fold_group *g
 const struct quant_method quant_method_awq = {
     .name = "awq",
     .help = "scale columns by their inputs, clamp weights, for the quantizer behind it\n"
-            "(rtn when there is none; needs --calib); scale=none|inputs|duo (inputs),\n"
+            "(rtn when there is none; needs --calib); scale=none|inputs|duo (duo),\n"
             "clip=0|1 (1)",
     .role = QUANT_FOLD,
     .needs_inputs = true,

@@ -179,15 +179,17 @@ class Folds(unittest.TestCase):
 			self.assertTrue(np.array_equal(*[w[f"model.layers.{block}.{SITES[site][0]}.weight"]
 			                                 for w in (new, self.model.weights)]))
 
-	def test_awq_scales(self):
-		new = self.weights(self.convert("awq:clip=0+f32"))
+	def check_awq_scales(self, scheme, duo):
+		new = self.weights(self.convert(scheme))
 		rounded = lambda w: grid_rows(w, 4, 128, False)
 		moved = 0
 		for block, site in self.blocks("attention", "ffn", "gated"):
 			mean = np.abs(self.model.seen[str(block), site]).mean(axis=0)
+			share = self.share_of_group(np.concatenate(self.columns(block, site)), 128)
 			candidates = []
 			for i in range(20):
-				s = np.maximum(mean ** (i / 20), 1e-4)
+				s = mean ** (i / 20) / (share ** (1 - i / 20) + 1e-4 if duo else 1)
+				s = np.maximum(s, 1e-4)
 				candidates.append(s / np.sqrt(s.max() * s.min()))
 			s = self.factors(new, block, site)
 			near = [np.abs(s / c - 1).max() for c in candidates]
@@ -197,6 +199,17 @@ class Folds(unittest.TestCase):
 			self.assertLess(losses[chosen], min(losses) * 1.01, (block, site))
 			moved += chosen > 0
 		self.assertGreater(moved, 4)
+
+	@staticmethod
+	def share_of_group(w, group):
+		"""Mean over the rows of |w| relative to the largest of its group."""
+		w = np.abs(w)
+		return np.concatenate([(g / (g.max(axis=1, keepdims=True) + 1e-6)).mean(axis=0)
+		                       for g in np.split(w, range(group, w.shape[1], group), axis=1)])
+
+	def test_awq_scales(self):
+		self.check_awq_scales("awq:clip=0+f32", True)
+		self.check_awq_scales("awq:clip=0,scale=inputs+f32", False)
 
 	def test_osplus(self):
 		new = self.weights(self.convert("os+:steps=24+f32"))
