@@ -249,11 +249,19 @@ static double squared_distance(const float *a, const float *b, size_t count)
 	return sum;
 }
 
+static double squared_size(const float *a, size_t count)
+{
+	double sum = 0;
+	for (size_t i = 0; i < count; i++)
+		sum += (double)a[i] * (double)a[i];
+	return sum;
+}
+
 pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss,
                              struct pith_error *err)
 {
 	const struct fold_group *g = f->g;
-	size_t samples = g->inputs->sample_count, compared = 0;
+	size_t samples = g->inputs->sample_count;
 	*loss = 0;
 	f->s = s;
 	make_inputs(f);
@@ -268,9 +276,10 @@ pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss
 			continue;
 		if (f->output > 0)
 			calibration_gate(f->gate, f->y, samples * m, g->threads);
-		*loss += squared_distance(f->output > 0 ? f->gate : f->y, f->exact[f->linear], samples * m);
-		compared += samples * m;
+		const float *exact = f->exact[f->linear];
+		double size = squared_size(exact, samples * m);
+		*loss += squared_distance(f->output > 0 ? f->gate : f->y, exact, samples * m) /
+		         (size > 0 ? size : 1);
 	}
-	*loss /= compared > 0 ? (double)compared : 1.0;
 	return PITH_OK;
 }

@@ -4,7 +4,7 @@
  *
  * The output is that of the linears; of gate and up it is silu(gate) * up, which is what the
  * block makes of them.  (Attention needs whole texts and samples are single tokens, so q, k and v
- * are compared as they are.)
+ * are compared as they are, each relative to its own size: a large k would hide v, which weighs more.)
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -34,7 +34,7 @@ pith_status fold_search_new(const struct fold_group *g, const struct quant_grid_
                             struct pith_error *err);
 void fold_search_free(struct fold_search *f); /* accepts NULL */
 
-/* Mean squared error of the outputs with factors s: [n]. */
+/* Squared error of each output relative to its exact square, summed, with factors s: [n]. */
 pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss,
                              struct pith_error *err);
 

@@ -152,7 +152,7 @@ class Folds(unittest.TestCase):
 			w = [round_weights(v * s) for v in w] if quantized else w
 			y = [(round_inputs(x / s) if quantized else x) @ v.T for v in w]
 			outputs.append([y[0] / (1 + np.exp(-y[0])) * y[1]] if site == "ffn" else y)
-		return sum(((a - b) ** 2).sum() for a, b in zip(*outputs))
+		return sum(((a - b) ** 2).sum() / (a ** 2).sum() for a, b in zip(*outputs))
 
 	def test_function_stays(self):
 		for scheme in ("awq:clip=0+f32", "smoothquant:sites=all+f32", "os+:sites=all,steps=8+f32"):
