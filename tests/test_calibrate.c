@@ -13,6 +13,7 @@
 
 #include "bytes.h"
 #include "calibrate_stats.h"
+#include "oracle_solve.h"
 #include "quant.h"
 
 #include <math.h>
@@ -134,30 +135,6 @@ static double round_to_grid(const double *group, size_t count, double v, double 
 	return s * (fmin(fmax(nearbyint(v / s) + z, 0), top) - z);
 }
 
-/* a: [N, N], symmetric and positive definite, to its inverse, by Gauss and Jordan. */
-static void invert(double *a)
-{
-	static double b[N * N];
-	memset(b, 0, sizeof(b));
-	for (size_t i = 0; i < N; i++)
-		b[i * N + i] = 1;
-	for (size_t c = 0; c < N; c++) {
-		double pivot = a[c * N + c];
-		for (size_t j = 0; j < N; j++) {
-			a[c * N + j] /= pivot;
-			b[c * N + j] /= pivot;
-		}
-		for (size_t i = 0; i < N; i++) {
-			double f = a[i * N + c];
-			for (size_t j = 0; i != c && j < N; j++) {
-				a[i * N + j] -= f * a[c * N + j];
-				b[i * N + j] -= f * b[c * N + j];
-			}
-		}
-	}
-	memcpy(a, b, sizeof(b));
-}
-
 /*
  * order: column at each place.  fixed: grids of the groups of the columns' own order, from the start;
  * else of places, from the weights when their first column's turn comes.
@@ -173,7 +150,7 @@ static void solve_independently(const struct problem *p, const size_t *order, bo
 		for (size_t j = 0; j < N; j++)
 			h[i * N + j] = (double)p->in->hessian[order[i] * N + order[j]] +
 			               (i == j ? 0.01 * mean : 0);
-	invert(h);
+	oracle_invert(h, N);
 	for (size_t r = 0; r < M; r++)
 		for (size_t j = 0; j < N; j++) {
 			w[r * N + j] = (double)p->w[r * N + order[j]];

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "bytes.h"
+#include "oracle_solve.h"
 #include "quant.h"
 
 #include <math.h>
@@ -89,25 +90,6 @@ static void wanda_drops_the_lowest_of_each_row(void **unused)
 	}
 }
 
-/* Gauss-Jordan: a becomes its inverse. */
-static void invert(double a[N][N])
-{
-	for (size_t p = 0; p < N; p++) {
-		double pivot = a[p][p];
-		a[p][p] = 1;
-		for (size_t j = 0; j < N; j++)
-			a[p][j] /= pivot;
-		for (size_t i = 0; i < N; i++) {
-			double f = a[i][p];
-			if (i == p)
-				continue;
-			a[i][p] = 0;
-			for (size_t j = 0; j < N; j++)
-				a[i][j] -= f * a[p][j];
-		}
-	}
-}
-
 /* Optimal brain surgeon, column by column, 2:4: remove a column from the inverse when it is done. */
 static void sparsegpt_is_the_surgeon(void **unused)
 {
@@ -122,7 +104,7 @@ static void sparsegpt_is_the_surgeon(void **unused)
 	for (size_t i = 0; i < N; i++)
 		for (size_t j = 0; j < N; j++)
 			inverse[i][j] = (double)hessian[i * N + j] + (i == j ? 0.01 * mean : 0);
-	invert(inverse);
+	oracle_invert(&inverse[0][0], N);
 	for (size_t i = 0; i < M * N; i++)
 		v[i / N][i % N] = (double)weights[i];
 	for (size_t p = 0; p < N; p++) {

@@ -13,6 +13,7 @@
 
 #include "bytes.h"
 #include "calibrate_stats.h"
+#include "oracle_solve.h"
 #include "quant.h"
 
 #include <math.h>
@@ -99,30 +100,6 @@ static double to_grid(double v, double s, double z, double top)
 	return s * (fmin(fmax(nearbyint(v / fmax(s, 1e-9) + z), 0), top) - z);
 }
 
-/* a: [N, N] to its inverse, by Gauss and Jordan. */
-static void invert(double *a)
-{
-	static double b[N * N];
-	memset(b, 0, sizeof(b));
-	for (size_t i = 0; i < N; i++)
-		b[i * N + i] = 1;
-	for (size_t c = 0; c < N; c++) {
-		double pivot = a[c * N + c];
-		for (size_t j = 0; j < N; j++) {
-			a[c * N + j] /= pivot;
-			b[c * N + j] /= pivot;
-		}
-		for (size_t i = 0; i < N; i++) {
-			double f = a[i * N + c];
-			for (size_t j = 0; i != c && j < N; j++) {
-				a[i * N + j] -= f * a[c * N + j];
-				b[i * N + j] -= f * b[c * N + j];
-			}
-		}
-	}
-	memcpy(a, b, sizeof(b));
-}
-
 /* Scale and zero-point of the values that are not skipped. */
 static void fit(const double *v, const bool *skip, double top, double *s, double *z)
 {
@@ -177,7 +154,7 @@ static void solve(const struct problem *p, const size_t *order, double top, doub
 		for (size_t j = 0; j < N; j++)
 			h[i * N + j] = (double)p->in->hessian[order[i] * N + order[j]] +
 			               (i == j ? 0.01 * mean : 0);
-	invert(h);
+	oracle_invert(h, N);
 	/* all eliminations first: row j of h is then what column j's error does to those behind it */
 	for (size_t j = 0; j < N; j++) {
 		u2[j] = h[j * N + j];
