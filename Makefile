@@ -50,7 +50,8 @@ ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 else ifneq (,$(findstring aarch64,$(MACHINE)))
 ISA_neon = -march=armv8.2-a+dotprod
 endif
-OWN_FLAGS = $(if $(findstring runtime/kernels/,$@)$(findstring runtime/text/,$@),-O3) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
+# Sanitizers make -O3 take minutes a file.
+OWN_FLAGS = $(if $(SANITIZE),,$(if $(findstring runtime/kernels/,$@)$(findstring runtime/text/,$@),-O3)) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
 	$(foreach isa,avx2 avx512 neon,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
 # A version script where the library has one.
 map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
@@ -92,7 +93,7 @@ $(B)/stage1/default.pith: $(B)/flags
 	@: > $@
 $(B)/models/default.pith: $(B)/stage1/pith $(wildcard $(DEFAULT_SOURCE)/*)
 	@mkdir -p $(@D)
-	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)' --kv f16
+	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)' --kv int8
 $(B)/stage1/embed_model.o: $(B)/stage1/default.pith
 $(B)/models/embed_model.o: $(B)/models/default.pith
 $(B)/stage1/embed_model.o $(B)/models/embed_model.o: cli/embed_model.S
