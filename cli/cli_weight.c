@@ -174,11 +174,11 @@ void cli_arch_text(const struct pith_arch_value *value, char *text, size_t cap)
 
 const char *cli_activation_name(uint32_t activation)
 {
-	switch (activation) {
-	case PITH_ACTIVATION_FLOAT: return "float";
-	case PITH_ACTIVATION_INT8_GROUP32: return "int8 per 32 columns";
-	case PITH_ACTIVATION_INT8_TOKEN: return "int8 per token";
-	case PITH_ACTIVATION_INT8_STATIC: return "int8, static scale";
-	}
-	return "unknown";
+	static const char *const names[] = {
+	    [PITH_ACTIVATION_FLOAT] = "float",
+	    [PITH_ACTIVATION_INT8_GROUP32] = "int8 per 32 columns",
+	    [PITH_ACTIVATION_INT8_TOKEN] = "int8 per token",
+	    [PITH_ACTIVATION_INT8_STATIC] = "int8, static scale",
+	};
+	return activation < PITH_ARRAY_LENGTH(names) ? names[activation] : "unknown";
 }

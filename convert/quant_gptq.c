@@ -20,14 +20,13 @@
 
 enum { GPTQ_BITS, GPTQ_GROUP, GPTQ_ZERO, GPTQ_ORDER, GPTQ_GRID, GPTQ_DAMP, GPTQ_ACT };
 enum { ORDER_NATURAL, ORDER_ACT, ORDER_STATIC };
-enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN, FIT_POWER };
 
 static const struct scheme_key gptq_keys[] = {
     [GPTQ_BITS] = {"bits", SCHEME_INTEGER, 4, 2, 8, NULL},
     [GPTQ_GROUP] = {"group", SCHEME_GROUP, 128, 0, 0, NULL},
     [GPTQ_ZERO] = {"zero", SCHEME_CHOICE, GRID_ZERO_INT, 0, 0, "sym|int|real"},
     [GPTQ_ORDER] = {"order", SCHEME_CHOICE, ORDER_STATIC, 0, 0, "natural|act|static"},
-    [GPTQ_GRID] = {"grid", SCHEME_CHOICE, FIT_MSE, 0, 0, "minmax|mse|hessian|power"},
+    [GPTQ_GRID] = {"grid", SCHEME_CHOICE, FIT_MSE, 0, 0, QUANT_FIT_NAMES},
     [GPTQ_DAMP] = {"damp", SCHEME_NUMBER, 0.01, 0, 10, NULL},
     [GPTQ_ACT] = {QUANT_ACT_KEY, SCHEME_CHOICE, 0, 0, 0, QUANT_ACT_NAMES},
     {0},
@@ -38,8 +37,7 @@ static void gptq_grid(const struct scheme_link *link, struct quant_grid_rule *ru
 	rule->bits = scheme_u32(link, GPTQ_BITS);
 	rule->group_size = scheme_u32(link, GPTQ_GROUP);
 	rule->zero_mode = scheme_u32(link, GPTQ_ZERO);
-	uint32_t fit = scheme_u32(link, GPTQ_GRID);
-	rule->search = fit == FIT_MINMAX ? GRID_MINMAX : fit == FIT_POWER ? GRID_POWER : GRID_LEAST;
+	rule->search = grid_search_of(scheme_u32(link, GPTQ_GRID));
 }
 
 struct gptq_work {

@@ -21,6 +21,14 @@ enum grid_search {
 	GRID_POWER   /* narrower ranges, neighbouring zero-points: least sum of |error|^2.4, the authors' of GPTQ */
 };
 
+/* The option grid= of a method, by the order of its names.  FIT_HESSIAN: FIT_MSE with importances. */
+#define QUANT_FIT_NAMES "minmax|mse|hessian|power"
+enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN, FIT_POWER };
+static inline enum grid_search grid_search_of(uint32_t fit)
+{
+	return fit == FIT_MINMAX ? GRID_MINMAX : fit == FIT_POWER ? GRID_POWER : GRID_LEAST;
+}
+
 struct quant_grid_rule {
 	uint32_t bits;
 	uint32_t group_size; /* 0: row */

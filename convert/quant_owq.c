@@ -29,7 +29,6 @@ enum {
 	OWQ_BITS, OWQ_COLUMNS, OWQ_GROUP, OWQ_ZERO, OWQ_ORDER, OWQ_GRID, OWQ_DTYPE, OWQ_DAMP
 };
 enum { ORDER_NATURAL, ORDER_ACT };
-enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN, FIT_POWER };
 enum { KEEP_F16, KEEP_BF16 };
 
 static const struct scheme_key owq_keys[] = {
@@ -38,7 +37,7 @@ static const struct scheme_key owq_keys[] = {
     [OWQ_GROUP] = {"group", SCHEME_GROUP, 0, 0, 0, NULL},
     [OWQ_ZERO] = {"zero", SCHEME_CHOICE, GRID_ZERO_INT, 0, 0, "sym|int"},
     [OWQ_ORDER] = {"order", SCHEME_CHOICE, ORDER_ACT, 0, 0, "natural|act"},
-    [OWQ_GRID] = {"grid", SCHEME_CHOICE, FIT_POWER, 0, 0, "minmax|mse|hessian|power"},
+    [OWQ_GRID] = {"grid", SCHEME_CHOICE, FIT_POWER, 0, 0, QUANT_FIT_NAMES},
     [OWQ_DTYPE] = {"dtype", SCHEME_CHOICE, KEEP_F16, 0, 0, "f16|bf16"},
     [OWQ_DAMP] = {"damp", SCHEME_NUMBER, 0.01, 0, 10, NULL},
     {0},
@@ -49,8 +48,7 @@ static void owq_rule(const struct scheme_link *link, struct quant_grid_rule *rul
 	rule->bits = scheme_u32(link, OWQ_BITS);
 	rule->group_size = scheme_u32(link, OWQ_GROUP);
 	rule->zero_mode = scheme_u32(link, OWQ_ZERO);
-	uint32_t fit = scheme_u32(link, OWQ_GRID);
-	rule->search = fit == FIT_MINMAX ? GRID_MINMAX : fit == FIT_POWER ? GRID_POWER : GRID_LEAST;
+	rule->search = grid_search_of(scheme_u32(link, OWQ_GRID));
 }
 
 /* Columns to keep of n.  name: of the weight, or NULL. */

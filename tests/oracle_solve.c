@@ -20,3 +20,15 @@ void oracle_invert(double *a, size_t n)
 		}
 	}
 }
+
+void oracle_sort_by_diagonal(const float *h, size_t n, size_t *order)
+{
+	for (size_t j = 0; j < n; j++)
+		order[j] = j;
+	for (size_t i = 1; i < n; i++)
+		for (size_t j = i; j > 0 && h[order[j] * (n + 1)] > h[order[j - 1] * (n + 1)]; j--) {
+			size_t t = order[j];
+			order[j] = order[j - 1];
+			order[j - 1] = t;
+		}
+}

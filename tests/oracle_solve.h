@@ -11,4 +11,7 @@
 /* a: [n, n], symmetric and positive definite, to its inverse in place, by Gauss and Jordan. */
 void oracle_invert(double *a, size_t n);
 
+/* order: [n], the columns by falling diagonal of h: [n, n]; equal ones stay in order. */
+void oracle_sort_by_diagonal(const float *h, size_t n, size_t *order);
+
 #endif

@@ -202,19 +202,6 @@ static pith_status run(const struct problem *p, const char *text, const struct c
 	return status;
 }
 
-static void sort_by_diagonal(const struct problem *p, size_t *order)
-{
-	for (size_t j = 0; j < N; j++)
-		order[j] = j;
-	for (size_t i = 1; i < N; i++)
-		for (size_t j = i; j > 0 && p->in->hessian[order[j] * (N + 1)] >
-		                                p->in->hessian[order[j - 1] * (N + 1)]; j--) {
-			size_t t = order[j];
-			order[j] = order[j - 1];
-			order[j - 1] = t;
-		}
-}
-
 static void test_gptq(void **state)
 {
 	(void)state;
@@ -236,7 +223,7 @@ static void test_gptq(void **state)
 			for (size_t j = 0; j < N; j++)
 				order[j] = j;
 			if (cases[i].sorted)
-				sort_by_diagonal(p, order);
+				oracle_sort_by_diagonal(p->in->hessian, N, order);
 			snprintf(text, sizeof(text), "gptq:bits=%u,group=32,grid=minmax,order=%s", bits,
 			         cases[i].order);
 			assert_int_equal(run(p, text, p->in, ours, &q), PITH_OK);

@@ -202,19 +202,6 @@ static void solve(const struct problem *p, const size_t *order, double top, doub
 	}
 }
 
-static void sort_by_diagonal(const struct problem *p, size_t *order)
-{
-	for (size_t j = 0; j < N; j++)
-		order[j] = j;
-	for (size_t i = 1; i < N; i++)
-		for (size_t j = i; j > 0 && p->in->hessian[order[j] * (N + 1)] >
-		                                p->in->hessian[order[j - 1] * (N + 1)]; j--) {
-			size_t t = order[j];
-			order[j] = order[j - 1];
-			order[j - 1] = t;
-		}
-}
-
 static size_t value_count(const struct quant_result *q)
 {
 	return q->term_count > 1 ? q->term[1].param[1] : 0;
@@ -233,7 +220,7 @@ static void test_spqr(void **state)
 			struct pith_error err;
 			char text[120];
 			size_t order[N];
-			sort_by_diagonal(&p, order);
+			oracle_sort_by_diagonal(p.in->hessian, N, order);
 			for (size_t j = 0; i % 2 == 1 && j < N; j++)
 				order[j] = j;
 			snprintf(text, sizeof(text), "spqr:bits=%u,grid=minmax,threshold=%.1f,order=%s", bits,

@@ -20,7 +20,8 @@ sys.path.insert(0, str(TOP / "spec" / "reader"))
 from reader_container import PithFile  # noqa: E402
 from reader_verify import verify  # noqa: E402
 
-TEXT = TOP / "README.md"
+CALIB = TOP / "bench" / "texts" / "docs-eips-00.txt"
+HELD_OUT = TOP / "bench" / "texts" / "docs-peps-00.txt"
 
 
 class QuantizedModels(unittest.TestCase):
@@ -32,12 +33,12 @@ class QuantizedModels(unittest.TestCase):
 	def convert(self, folder, name, scheme):
 		out = pathlib.Path(folder) / name
 		report = json.loads(self.pith("convert", TOP / "models" / "tiny1m", "-o", out, "-s", scheme,
-		                              "--calib", TEXT, "--calib-samples", 8, "--calib-length", 128,
+		                              "--calib", CALIB, "--calib-samples", 8, "--calib-length", 128,
 		                              "--json"))
 		return out, report
 
 	def perplexity(self, path):
-		return json.loads(self.pith("eval", path, "--text", TEXT, "--limit", 1500, "--window", 128,
+		return json.loads(self.pith("eval", path, "--text", HELD_OUT, "--limit", 1500, "--window", 128,
 		                            "--json"))["perplexity"]
 
 	def test_run_and_read(self):
