@@ -10,7 +10,7 @@ fi
 missing=
 for package in "$@"; do
 	case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
-	"install ok installed") ;;
+	*"install ok installed"*) ;; # twice where two architectures have it
 	*) missing="$missing $package" ;;
 	esac
 done
