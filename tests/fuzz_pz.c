@@ -5,39 +5,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "archive_memory.h"
 #include "archive_reseal.h"
 #include "bytes.h"
 #include "text_archive.h"
 #include "toy_lm.h"
 
-struct input {
-	uint8_t *data;
-	size_t nbytes;
-};
-
-static pith_status read_input(void *ctx, uint64_t off, void *data, size_t nbytes, struct pith_error *err)
-{
-	const struct input *in = ctx;
-	if (off > in->nbytes || nbytes > in->nbytes - off)
-		abort(); /* the reader promised to stay inside */
-	(void)err;
-	memcpy(data, in->data + off, nbytes);
-	return PITH_OK;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
-
-static pith_status append(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
-{
-	struct input *out = ctx;
-	(void)err;
-	out->data = realloc(out->data, out->nbytes + nbytes + 1);
-	if (out->data == NULL)
-		abort();
-	memcpy(out->data + out->nbytes, data, nbytes);
-	out->nbytes += nbytes;
-	return PITH_OK;
-}
 
 static pith_status ignore_loss(void *ctx, size_t member, uint64_t off, uint64_t nbytes,
                                const struct pith_error *why, struct pith_error *err)
@@ -55,15 +29,16 @@ static void read_archive(const struct pith_archive *archive, const struct pith_t
 }
 
 /* A member more, under the name of the first if there is one; the result must open. */
-static void append_and_read(const struct pith_archive *archive, const struct input *in)
+static void append_and_read(const struct pith_archive *archive, const struct archive_memory *in)
 {
-	struct input grown = {NULL, 0};
+	struct archive_memory grown = {0};
 	struct pith_archive_writer *w = NULL;
 	struct pith_archive *again = NULL;
 	struct pith_archive_info info;
 	pith_archive_info(archive, &info);
-	append(&grown, in->data, (size_t)info.archive_nbytes, NULL);
-	struct pith_archive_writer_options o = {.append_to = archive, .sink = append, .sink_ctx = &grown};
+	archive_memory_put(&grown, in->data, (size_t)info.archive_nbytes, NULL);
+	struct pith_archive_writer_options o = {.append_to = archive, .sink = archive_memory_put,
+	                                        .sink_ctx = &grown};
 	struct pith_archive_member m = {.kind = PITH_MEMBER_FILE, .name = "n", .name_nbytes = 1, .target = ""};
 	if (info.member_count > 0) {
 		m.name = pith_archive_member_at(archive, 0)->name;
@@ -74,7 +49,7 @@ static void append_and_read(const struct pith_archive *archive, const struct inp
 		    pith_archive_writer_data(w, "new", 3, NULL) != PITH_OK ||
 		    pith_archive_writer_finish(w, NULL, NULL) != PITH_OK)
 			abort();
-		struct pith_archive_source source = {grown.nbytes, read_input, &grown};
+		struct pith_archive_source source = {grown.nbytes, archive_memory_get, &grown};
 		if (pith_archive_open(&source, &again, NULL) != PITH_OK || pith_archive_find(again, m.name) == SIZE_MAX)
 			abort();
 	}
@@ -87,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 {
 	struct pith_text_coder *coder = NULL;
 	struct pith_archive *archive = NULL;
-	struct input in = {malloc(nbytes + 1), nbytes};
+	struct archive_memory in = {.data = malloc(nbytes + 1), .nbytes = nbytes};
 	if (in.data == NULL || nbytes > 1 << 20 ||
 	    pith_text_coder_of_lm(&toy_lm, &coder, NULL) != PITH_OK) {
 		free(in.data);
@@ -95,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 	}
 	memcpy(in.data, data, nbytes);
 	archive_reseal(in.data, nbytes);
-	struct pith_archive_source source = {nbytes, read_input, &in};
+	struct pith_archive_source source = {nbytes, archive_memory_get, &in};
 	if (pith_archive_open(&source, &archive, NULL) == PITH_OK) {
 		read_archive(archive, coder);
 		if (nbytes % 8 == 0) /* the slow part: every eighth */

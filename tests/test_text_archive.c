@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "archive_directory.h"
+#include "archive_memory.h"
 #include "archive_reseal.h"
 #include "checksum.h"
 #include "frame_run.h"
@@ -16,34 +17,6 @@
 #include <stdio.h>
 
 #include <cmocka.h>
-
-struct buffer {
-	uint8_t *data;
-	size_t nbytes, cap;
-};
-
-static pith_status append(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
-{
-	struct buffer *b = ctx;
-	(void)err;
-	if (b->nbytes + nbytes > b->cap) {
-		b->cap = 2 * (b->nbytes + nbytes);
-		b->data = realloc(b->data, b->cap);
-		assert_non_null(b->data);
-	}
-	memcpy(b->data + b->nbytes, data, nbytes);
-	b->nbytes += nbytes;
-	return PITH_OK;
-}
-
-static pith_status read_at(void *ctx, uint64_t off, void *data, size_t nbytes, struct pith_error *err)
-{
-	const struct buffer *b = ctx;
-	(void)err;
-	assert_true(off <= b->nbytes && nbytes <= b->nbytes - off); /* the reader stays inside */
-	memcpy(data, b->data + off, nbytes);
-	return PITH_OK;
-}
 
 struct input {
 	const char *name;
@@ -74,7 +47,7 @@ static int tear_down(void **state)
 }
 
 static void zip(const struct made *made, const struct input *in, size_t count, uint32_t segment,
-                bool threads, struct buffer *out, struct pith_archive_stats *stats)
+                bool threads, struct archive_memory *out, struct pith_archive_stats *stats)
 {
 	struct pith_archive_writer *w;
 	struct pith_error err = {0};
@@ -82,7 +55,7 @@ static void zip(const struct made *made, const struct input *in, size_t count, u
 		.coder = made->coder,
 		.executor = threads ? pith_team_executor(made->team) : NULL,
 		.segment_nbytes = segment,
-		.sink = append,
+		.sink = archive_memory_put,
 		.sink_ctx = out,
 	};
 	out->nbytes = 0;
@@ -109,7 +82,7 @@ static void zip(const struct made *made, const struct input *in, size_t count, u
 
 /* What a reading gave: content of completed members in order. */
 struct output {
-	struct buffer all;
+	struct archive_memory all;
 	size_t completed;
 	size_t completed_nbytes;
 };
@@ -126,15 +99,15 @@ static pith_status take_end(void *ctx, size_t member, struct pith_error *err)
 
 static pith_status take_data(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
 {
-	return append(&((struct output *)ctx)->all, data, nbytes, err);
+	return archive_memory_put(&((struct output *)ctx)->all, data, nbytes, err);
 }
 
-static pith_status unzip(const struct made *made, const struct buffer *in, const bool *selected,
+static pith_status unzip(const struct made *made, const struct archive_memory *in, const bool *selected,
                          bool threads, struct output *out, struct pith_error *err)
 {
 	struct pith_archive *a;
-	struct buffer copy = *in;
-	struct pith_archive_source source = {in->nbytes, read_at, &copy};
+	struct archive_memory copy = *in;
+	struct pith_archive_source source = {in->nbytes, archive_memory_get, &copy};
 	out->all.nbytes = out->completed = out->completed_nbytes = 0;
 	PITH_TRY(pith_archive_open(&source, &a, err));
 	struct pith_archive_read_options o = {
@@ -154,7 +127,7 @@ static pith_status unzip(const struct made *made, const struct buffer *in, const
 static size_t check_round_trip(const struct made *made, const struct input *in, size_t count,
                                uint32_t segment, struct pith_archive_stats *stats)
 {
-	struct buffer one = {0}, two = {0};
+	struct archive_memory one = {0}, two = {0};
 	struct output out = {0};
 	struct pith_error err = {0};
 	zip(made, in, count, segment, false, &one, stats);
@@ -302,7 +275,7 @@ static void mixed_files_switch(void **state)
 	enum { BLOCK = 65536 };
 	struct pith_archive_stats stats;
 	struct made *made = *state;
-	struct buffer archive = {0};
+	struct archive_memory archive = {0};
 	uint8_t *all = malloc(3 * BLOCK);
 	assert_non_null(all);
 	uint32_t h = 5;
@@ -319,7 +292,7 @@ static void mixed_files_switch(void **state)
 	assert_int_equal(stats.model_segments, 2);
 	assert_int_equal(stats.model_content_nbytes, 2 * BLOCK);
 	struct pith_archive *a;
-	struct pith_archive_source source = {archive.nbytes, read_at, &archive};
+	struct pith_archive_source source = {archive.nbytes, archive_memory_get, &archive};
 	assert_int_equal(pith_archive_open(&source, &a, NULL), PITH_OK);
 	assert_int_equal(pith_archive_member_methods(a, 0), 1u << 0 | 1u << 2); /* stored, model */
 	pith_archive_close(a);
@@ -355,7 +328,7 @@ static void one_member_alone(void **state)
 	uint8_t *p = fill("text");
 	struct input in[] = {{"a", p, 6000}, {"b", p + 6000, 5000}, {"c", p + 11000, 9000}};
 	struct pith_archive_stats stats;
-	struct buffer archive = {0};
+	struct archive_memory archive = {0};
 	struct output out = {0};
 	zip(*state, in, 3, 4096, false, &archive, &stats);
 	bool selected[3] = {false, true, false};
@@ -367,7 +340,7 @@ static void one_member_alone(void **state)
 	free(out.all.data);
 }
 
-static void small_archive(void *state, struct buffer *archive, uint8_t **p)
+static void small_archive(void *state, struct archive_memory *archive, uint8_t **p)
 {
 	struct pith_archive_stats stats;
 	*p = fill("text");
@@ -379,7 +352,7 @@ static void small_archive(void *state, struct buffer *archive, uint8_t **p)
 static void every_flip_and_cut_is_found(void **state)
 {
 	uint8_t *p;
-	struct buffer archive = {0};
+	struct archive_memory archive = {0};
 	struct output out = {0};
 	small_archive(*state, &archive, &p);
 	for (size_t i = 0; i < archive.nbytes; i++) {
@@ -403,29 +376,29 @@ static void every_flip_and_cut_is_found(void **state)
 }
 
 /* An archive of one segment with a raw directory, so that resealing reaches everything. */
-static void plain_archive(void *state, struct buffer *archive)
+static void plain_archive(void *state, struct archive_memory *archive)
 {
 	uint8_t *p;
 	small_archive(state, archive, &p);
 	free(p);
 	uint8_t *trailer = archive->data + archive->nbytes - 64;
 	size_t off = (size_t)load_le64(trailer + 8), nbytes = (size_t)load_le64(trailer + 24);
-	struct buffer out = {0};
-	append(&out, archive->data, off, NULL);
+	struct archive_memory out = {0};
+	archive_memory_put(&out, archive->data, off, NULL);
 	if (load_le32(trailer + 4) == 1) {
 		uint8_t *plain = malloc(nbytes);
 		assert_non_null(plain);
 		assert_int_equal(pith_frame_run_decode(archive->data + off, (size_t)load_le64(trailer + 16), plain,
 		                                       nbytes, 0, NULL), PITH_OK);
-		append(&out, plain, nbytes, NULL);
+		archive_memory_put(&out, plain, nbytes, NULL);
 		free(plain);
 	} else {
-		append(&out, archive->data + off, nbytes, NULL);
+		archive_memory_put(&out, archive->data + off, nbytes, NULL);
 	}
 	store_le32(trailer + 4, 0);
 	store_le64(trailer + 16, nbytes);
 	store_le64(trailer + 48, off + nbytes + 64);
-	append(&out, trailer, 64, NULL);
+	archive_memory_put(&out, trailer, 64, NULL);
 	free(archive->data);
 	*archive = out;
 	archive_reseal(archive->data, archive->nbytes);
@@ -434,11 +407,11 @@ static void plain_archive(void *state, struct buffer *archive)
 /* Checksums right, fields wrong: whatever is accepted has the content it was made with. */
 static void resealed_damage_is_harmless(void **state)
 {
-	struct buffer archive = {0}, work = {0};
+	struct archive_memory archive = {0}, work = {0};
 	struct output out = {0}, good = {0};
 	plain_archive(*state, &archive);
 	assert_int_equal(unzip(*state, &archive, NULL, false, &good, NULL), PITH_OK);
-	append(&work, archive.data, archive.nbytes, NULL);
+	archive_memory_put(&work, archive.data, archive.nbytes, NULL);
 	size_t accepted = 0;
 	for (size_t i = 0; i < archive.nbytes; i++) {
 		for (unsigned v = 0; v < 3; v++) {
@@ -470,7 +443,7 @@ static void hostile_names_are_refused(void **state)
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(good); i++)
 		assert_true(archive_name_is_valid(good[i], strlen(good[i])));
 	assert_false(archive_name_is_valid("a\0b", 3));
-	struct buffer archive = {0};
+	struct archive_memory archive = {0};
 	struct output out = {0};
 	struct pith_error err = {0};
 	plain_archive(*state, &archive);
@@ -489,7 +462,7 @@ static void hostile_names_are_refused(void **state)
 static void a_model_is_named_when_missing(void **state)
 {
 	uint8_t *p;
-	struct buffer archive = {0};
+	struct archive_memory archive = {0};
 	struct output out = {0};
 	struct pith_error err = {0};
 	small_archive(*state, &archive, &p);

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "archive_memory.h"
 #include "bytes.h"
 #include "text_archive.h"
 
@@ -17,37 +18,6 @@
 #include <cmocka.h>
 
 enum { MEMBERS = 7, HEADER = 56 };
-
-struct bytes {
-	uint8_t *data;
-	size_t nbytes, cap;
-	uint8_t *touched; /* [nbytes], when not NULL: what the reader read */
-};
-
-static pith_status put(void *ctx, const void *data, size_t nbytes, struct pith_error *err)
-{
-	struct bytes *b = ctx;
-	(void)err;
-	if (b->nbytes + nbytes > b->cap) {
-		b->cap = 2 * (b->nbytes + nbytes);
-		b->data = realloc(b->data, b->cap);
-		assert_non_null(b->data);
-	}
-	memcpy(b->data + b->nbytes, data, nbytes);
-	b->nbytes += nbytes;
-	return PITH_OK;
-}
-
-static pith_status get(void *ctx, uint64_t off, void *data, size_t nbytes, struct pith_error *err)
-{
-	struct bytes *b = ctx;
-	(void)err;
-	assert_true(off <= b->nbytes && nbytes <= b->nbytes - off); /* the reader stays inside */
-	memcpy(data, b->data + off, nbytes);
-	if (b->touched != NULL)
-		memset(b->touched + off, 1, nbytes);
-	return PITH_OK;
-}
 
 /* Content that zstd cannot make small, so that segments are stored one by one. */
 static struct content {
@@ -93,11 +63,12 @@ static void write_member(struct pith_archive_writer *w, enum pith_member_kind ki
 		assert_int_equal(pith_archive_writer_data(w, data, nbytes, NULL), PITH_OK);
 }
 
-static struct pith_archive_writer *start(struct bytes *out, uint32_t segment, const struct pith_archive *old)
+static struct pith_archive_writer *start(struct archive_memory *out, uint32_t segment,
+                                         const struct pith_archive *old)
 {
 	struct pith_archive_writer *w;
-	struct pith_archive_writer_options o = {.segment_nbytes = segment, .sink = put, .sink_ctx = out,
-	                                        .append_to = old};
+	struct pith_archive_writer_options o = {.segment_nbytes = segment, .sink = archive_memory_put,
+	                                        .sink_ctx = out, .append_to = old};
 	assert_int_equal(pith_archive_writer_new(&o, &w, NULL), PITH_OK);
 	return w;
 }
@@ -109,7 +80,7 @@ static void finish(struct pith_archive_writer *w, struct pith_archive_stats *sta
 }
 
 /* All members in segments of 64 KiB, a link and a hard link behind them. */
-static void make_archive(struct bytes *out)
+static void make_archive(struct archive_memory *out)
 {
 	struct pith_archive_writer *w = start(out, 65536, NULL);
 	for (size_t i = 0; i < MEMBERS; i++)
@@ -120,10 +91,10 @@ static void make_archive(struct bytes *out)
 	finish(w, NULL);
 }
 
-static struct pith_archive *open_bytes(struct bytes *b, bool recover)
+static struct pith_archive *open_bytes(struct archive_memory *b, bool recover)
 {
 	struct pith_archive *a = NULL;
-	struct pith_archive_source source = {b->nbytes, get, b};
+	struct pith_archive_source source = {b->nbytes, archive_memory_get, b};
 	pith_status status = recover ? pith_archive_recover(&source, &a, NULL) : pith_archive_open(&source, &a, NULL);
 	assert_true((status == PITH_OK) == (a != NULL));
 	return a;
@@ -216,15 +187,15 @@ static struct rest read_rest(struct pith_archive *a)
 	return r;
 }
 
-static struct bytes copy_of(const struct bytes *b)
+static struct archive_memory copy_of(const struct archive_memory *b)
 {
-	struct bytes copy = {0};
-	put(&copy, b->data, b->nbytes, NULL);
+	struct archive_memory copy = {0};
+	archive_memory_put(&copy, b->data, b->nbytes, NULL);
 	return copy;
 }
 
 /* Offsets of segment headers. */
-static size_t find_segments(const struct bytes *b, size_t *off, size_t cap)
+static size_t find_segments(const struct archive_memory *b, size_t *off, size_t cap)
 {
 	size_t count = 0;
 	for (size_t i = 0; i + HEADER <= b->nbytes; i++)
@@ -239,12 +210,12 @@ static size_t find_segments(const struct bytes *b, size_t *off, size_t cap)
 
 static void a_lost_directory_loses_nothing(void **state)
 {
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	(void)state;
 	make_archive(&b);
 	uint64_t directory = load_le64(b.data + b.nbytes - 64 + 8);
 	for (int how = 0; how < 4; how++) {
-		struct bytes hurt = copy_of(&b);
+		struct archive_memory hurt = copy_of(&b);
 		if (how == 0)
 			hurt.nbytes = (size_t)directory;
 		else if (how == 1)
@@ -277,7 +248,7 @@ static void a_lost_directory_loses_nothing(void **state)
 /* One block of a segment is hurt, or gone: with the directory the rest is whole and the loss exact. */
 static void a_block_costs_its_segment(void **state)
 {
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	size_t off[64];
 	(void)state;
 	make_archive(&b);
@@ -286,7 +257,7 @@ static void a_block_costs_its_segment(void **state)
 	for (size_t s = 0; s < count; s++) {
 		uint32_t raw = load_le32(b.data + off[s] + 8);
 		for (int where = 0; where < 3; where++) {
-			struct bytes hurt = copy_of(&b);
+			struct archive_memory hurt = copy_of(&b);
 			size_t at = off[s] + (where == 0 ? 5 : where == 1 ? HEADER + 1 : HEADER + 60000);
 			if (at >= (s + 1 < count ? off[s + 1] : load_le64(b.data + b.nbytes - 56)))
 				at = off[s] + HEADER;
@@ -302,7 +273,7 @@ static void a_block_costs_its_segment(void **state)
 			free(hurt.data);
 		}
 		/* the bytes are gone, and all behind them lie elsewhere */
-		struct bytes gone = copy_of(&b);
+		struct archive_memory gone = copy_of(&b);
 		size_t cut = 1000 < gone.nbytes - off[s] - 64 ? 1000 : 10;
 		memmove(gone.data + off[s] + 20, gone.data + off[s] + 20 + cut, gone.nbytes - off[s] - 20 - cut);
 		gone.nbytes -= cut;
@@ -315,12 +286,12 @@ static void a_block_costs_its_segment(void **state)
 
 static void every_cut_keeps_what_is_before_it(void **state)
 {
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	size_t last = 0;
 	(void)state;
 	make_archive(&b);
 	for (size_t n = 65; n < b.nbytes; n += 4001) {
-		struct bytes cut = b;
+		struct archive_memory cut = b;
 		cut.nbytes = n;
 		assert_null(open_bytes(&cut, false));
 		struct rest r = read_rest(open_bytes(&cut, true));
@@ -333,7 +304,7 @@ static void every_cut_keeps_what_is_before_it(void **state)
 
 static void an_append_counts_when_it_is_complete(void **state)
 {
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	(void)state;
 	struct pith_archive_writer *w = start(&b, 65536, NULL);
 	for (size_t i = 0; i < 4; i++)
@@ -351,7 +322,7 @@ static void an_append_counts_when_it_is_complete(void **state)
 	assert_int_equal(stats.archive_nbytes, b.nbytes);
 	assert_int_equal(read_rest(open_bytes(&b, false)).whole, MEMBERS);
 	for (size_t n = old; n < b.nbytes; n += n - old < 200 || b.nbytes - n < 300 ? 1 : 5003) {
-		struct bytes cut = b;
+		struct archive_memory cut = b;
 		struct pith_archive_info info;
 		cut.nbytes = n;
 		a = open_bytes(&cut, false);
@@ -362,7 +333,7 @@ static void an_append_counts_when_it_is_complete(void **state)
 		assert_int_equal(read_rest(a).whole, 4);
 	}
 	/* recovery sees old and new */
-	struct bytes cut = b;
+	struct archive_memory cut = b;
 	cut.nbytes = b.nbytes - 1;
 	assert_int_equal(read_rest(open_bytes(&cut, true)).whole, MEMBERS);
 	free(b.data);
@@ -370,7 +341,7 @@ static void an_append_counts_when_it_is_complete(void **state)
 
 static void names_are_replaced(void **state)
 {
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	struct pith_archive_stats stats;
 	(void)state;
 	struct pith_archive_writer *w = start(&b, 65536, NULL);
@@ -394,7 +365,7 @@ static void names_are_replaced(void **state)
 	assert_int_equal(stats.replaced, 2);
 	pith_archive_close(old);
 	for (int recover = 0; recover < 2; recover++) {
-		struct bytes view = b;
+		struct archive_memory view = b;
 		view.nbytes -= (size_t)recover; /* no trailer, yet the same members */
 		struct pith_archive *a = open_bytes(&view, recover != 0);
 		struct pith_archive_info info;
@@ -416,7 +387,7 @@ static void names_are_replaced(void **state)
 static void many_members_are_replaced(void **state)
 {
 	enum { COUNT = 100000, LINKS = 100 };
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	char name[32];
 	(void)state;
 	clock_t begin = clock();
@@ -451,7 +422,7 @@ static void many_members_are_replaced(void **state)
 static void tiny_members_keep_their_records(void **state)
 {
 	enum { COUNT = 150000 };
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	char name[32];
 	(void)state;
 	struct pith_archive_writer *w = start(&b, 1 << 20, NULL);
@@ -483,7 +454,7 @@ static void tiny_members_keep_their_records(void **state)
 /* A stored archive inside a damaged one is not taken for a part of it. */
 static void an_archive_inside_stays_inside(void **state)
 {
-	struct bytes inner = {0}, b = {0};
+	struct archive_memory inner = {0}, b = {0};
 	size_t off[64];
 	(void)state;
 	make_archive(&inner);
@@ -507,7 +478,7 @@ static void an_archive_inside_stays_inside(void **state)
 /* A member costs its own segments and the directory, and not a byte more is read. */
 static void one_member_reads_its_segments_only(void **state)
 {
-	struct bytes b = {0};
+	struct archive_memory b = {0};
 	size_t off[64];
 	(void)state;
 	make_archive(&b);
