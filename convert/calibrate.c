@@ -7,6 +7,7 @@
 
 #include "bytes.h"
 #include "calibrate_cost.h"
+#include "calibrate_fold.h"
 #include "calibrate_journal.h"
 #include "calibrate_pass.h"
 #include "sha256.h"
@@ -20,11 +21,6 @@ struct calibration {
 	struct calibration_stream reference; /* the same through the original; empty when not needed */
 	struct calibration_journal *journal;
 };
-
-static pith_status no_memory(struct pith_error *err)
-{
-	return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to calibrate");
-}
 
 /* ---- compressing ---- */
 
@@ -92,89 +88,12 @@ static pith_status compress_site(struct calibration *c, enum fold_site site, str
 	return status;
 }
 
-/* ---- folds ---- */
-
-/* Which row of the producer makes column c: heads that share a value head share rows. */
-static void producer_rows(const struct calibration *c, enum fold_site site, size_t n, uint32_t *row)
-{
-	size_t d = c->pass.shape.head_dim, share = c->pass.shape.head_count / c->pass.shape.kv_head_count;
-	for (size_t j = 0; j < n; j++)
-		row[j] = (uint32_t)(site == FOLD_ATTENTION_OUT ? j / d / share * d + j % d : j);
-}
-
-static pith_status fold_site(struct calibration *c, enum fold_site site,
-                             const struct calibration_inputs *inputs, struct pith_error *err)
-{
-	size_t n = inputs->n;
-	uint32_t *row = malloc(n * sizeof(*row));
-	float *shift = c->pass.shift[site] = calloc(n, sizeof(*shift));
-	if (!row || !shift) {
-		free(row);
-		return no_memory(err);
-	}
-	producer_rows(c, site, n, row);
-	enum pass_role norm = pass_sites[site].norm, producer = pass_sites[site].producer;
-	struct fold_group g = {.site = site, .n = n, .producer_row = row, .inputs = inputs, .shift = shift,
-	                       .threads = c->pass.threads};
-	if (norm != PASS_ROLE_COUNT)
-		g.norm = c->pass.w[norm];
-	if (producer != PASS_ROLE_COUNT) {
-		g.producer = c->pass.w[producer];
-		g.producer_m = c->pass.step[producer]->m;
-		g.producer_n = c->pass.step[producer]->n;
-	}
-	const struct scheme *scheme = c->pass.step[pass_sites[site].first]->scheme;
-	for (enum pass_role r = pass_sites[site].first; r <= pass_sites[site].last; r++) {
-		g.linear[g.linear_count].name = c->pass.step[r]->want->name;
-		g.linear[g.linear_count].w = c->pass.w[r];
-		g.linear[g.linear_count].m = c->pass.step[r]->m;
-		g.linear[g.linear_count++].scheme = c->pass.step[r]->scheme;
-	}
-	pith_status status = PITH_OK;
-	for (const struct scheme_link *link = scheme->link;
-	     link->method && link->method->role == QUANT_FOLD && status == PITH_OK; link++)
-		status = link->method->fold(link, &g, err);
-	bool shifted = false;
-	for (size_t j = 0; j < n; j++)
-		shifted = shifted || shift[j] != 0;
-	if (!shifted) {
-		free(shift);
-		c->pass.shift[site] = NULL;
-	}
-	free(row);
-	return status;
-}
-
-/*
- * Fold the whole block, and take the reference stream through the block as it was.  Inputs
- * of all sites are gathered before anything is changed.
- */
-static pith_status fold_block(struct calibration *c, struct pith_error *err)
-{
-	struct calibration_stats *stats[PASS_SITE_COUNT] = {NULL};
-	pith_status status = PITH_OK;
-	for (unsigned site = 0; site < PASS_SITE_COUNT && status == PITH_OK; site++) {
-		const struct scheme *s = c->pass.step[pass_sites[site].first]->scheme;
-		if (s && scheme_folds(s))
-			status = pass_gather(&c->pass, &c->reference, (enum fold_site)site, &stats[site], err);
-		if (status == PITH_OK && (site == FOLD_ATTENTION_OUT || site == FOLD_FFN_OUT))
-			status = pass_advance(&c->pass, &c->reference, (enum fold_site)site, err);
-	}
-	for (unsigned site = 0; site < PASS_SITE_COUNT && status == PITH_OK; site++)
-		if (stats[site])
-			status = fold_site(c, (enum fold_site)site, calibration_stats_inputs(stats[site]),
-			                   err);
-	for (unsigned site = 0; site < PASS_SITE_COUNT; site++)
-		calibration_stats_free(stats[site]);
-	return status;
-}
-
 /* ---- blocks ---- */
 
 static pith_status run_block(struct calibration *c, struct pith_error *err)
 {
 	if (c->reference.data)
-		PITH_TRY(fold_block(c, err));
+		PITH_TRY(calibration_fold_block(&c->pass, &c->reference, err));
 	for (unsigned site = 0; site < PASS_SITE_COUNT; site++) {
 		PITH_TRY(compress_site(c, (enum fold_site)site, err));
 		if (site == FOLD_ATTENTION_OUT || site == FOLD_FFN_OUT)

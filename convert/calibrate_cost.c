@@ -3,6 +3,7 @@
  */
 #include "calibrate_cost.h"
 
+#include "calibrate_fold.h"
 #include "calibrate_stats.h"
 
 #include <cblas.h>
@@ -108,7 +109,10 @@ uint64_t calibrate_memory(const struct calibration_run *run, uint64_t *spilled)
 	uint64_t streams = recipe_folds(run->recipe) ? 2 : 1;
 	uint64_t one = 4 * tokens * s.hidden, vocab = import_plan_u64(run->plan, "vocab_size");
 	uint64_t down = solve_memory(s.hidden, s.ffn), up = solve_memory(s.ffn, s.hidden);
-	uint64_t inside = 4 * block_elements(&s) + (down > up ? down : up);
+	uint64_t fold = recipe_folds(run->recipe)
+	                    ? calibration_fold_nbytes(&s, length, calibration_sample_count(run)) : 0;
+	uint64_t solve = down > up ? down : up;
+	uint64_t inside = 4 * block_elements(&s) + (solve > fold ? solve : fold);
 	uint64_t table = 4 * vocab * s.hidden + solve_memory(vocab, s.hidden);
 	rows = rows < tokens ? rows : tokens;
 	*spilled = one > calibration_stream_limit(run) ? streams * one : 0;

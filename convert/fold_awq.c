@@ -9,8 +9,8 @@
  * sqrt(max s * min s), the r with the least error of the output; clamps of 1, 0.95 .. 0.55 of a
  * group's largest weight, but not for q and k.  Inputs are those of the uncompressed model.
  * Otherwise than theirs:
- * - the output of q, k and v is compared before attention, that of gate and up before the down
- *   projection;
+ * - of the attention (q, k and v) four texts are compared, of the other outputs 512 tokens spread
+ *   over all, not every token;
  * - heads that share a value head get one factor (the geometric mean) where they skip such models;
  * - columns without inputs keep the factor 1;
  * - clamping is judged by the Hessian's block over all tokens, not by a few hundred of them;

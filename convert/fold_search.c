@@ -41,26 +41,29 @@ struct fold_search {
 	const struct fold_group *g;
 	struct fold_target target[FOLD_MAX_LINEARS];
 	const float *s;
-	size_t widest;   /* rows of the largest linear */
-	size_t output;   /* linear whose output is compared first; those before it only enter */
-	float *x;        /* [samples, n] inputs over s, rounded */
-	float *w;        /* [widest, n] */
-	float *y, *gate; /* [samples, widest] */
-	float *exact[FOLD_MAX_LINEARS]; /* [samples, m] */
-	float *bias[FOLD_MAX_LINEARS];  /* [m] of the shift */
-	size_t linear;   /* at hand */
-	bool with_activations, failed;
+	float *x;                      /* [samples, n] inputs over s, rounded */
+	float *w;                      /* [m of the largest linear, n] */
+	float *y[FOLD_MAX_LINEARS];    /* [samples, m] */
+	float *bias[FOLD_MAX_LINEARS]; /* [m] of the shift */
+	float *exact, *made;           /* [samples, made_n] */
+	double exact2;                 /* sum of squares */
+	size_t linear;                 /* at hand */
+	bool with_activations;
 };
 
-static bool is_gated(const struct fold_search *f)
+static void multiply(const struct fold_search *f, const float *x, const float *w, size_t i)
 {
-	return f->g->site == FOLD_FFN_IN && f->g->linear_count == 2;
+	calibration_linear(x, w, f->g->sample_count, f->g->linear[i].m, f->g->n, false, f->y[i],
+	                   f->g->threads);
 }
 
-static void multiply(const struct fold_search *f, const float *x, const float *w, size_t m,
-                     float *y)
+static pith_status make(const struct fold_search *f, float *out, struct pith_error *err)
 {
-	calibration_linear(x, w, f->g->inputs->sample_count, m, f->g->n, false, y, f->g->threads);
+	const struct fold_group *g = f->g;
+	if (g->make)
+		return g->make(g->ctx, f->y, g->sample_count, out, err);
+	memcpy(out, f->y[0], g->sample_count * g->made_n * sizeof(*out));
+	return PITH_OK;
 }
 
 /* What the shift takes away from the outputs. */
@@ -75,26 +78,44 @@ static void make_bias(struct fold_search *f, size_t i)
 	}
 }
 
-static void make_exact(struct fold_search *f)
+static pith_status make_exact(struct fold_search *f, struct pith_error *err)
 {
 	const struct fold_group *g = f->g;
-	for (size_t i = 0; i < g->linear_count; i++)
+	for (size_t i = 0; i < g->linear_count; i++) {
 		make_bias(f, i);
-	for (size_t i = 0; i < g->linear_count; i++)
-		multiply(f, g->inputs->sample, g->linear[i].w, g->linear[i].m, f->exact[i]);
-	if (is_gated(f)) {
-		size_t count = g->inputs->sample_count * g->linear[0].m;
-		calibration_gate(f->exact[0], f->exact[1], count, g->threads);
-		memcpy(f->exact[1], f->exact[0], count * sizeof(*f->exact[1]));
+		multiply(f, g->sample, g->linear[i].w, i);
 	}
+	PITH_TRY(make(f, f->exact, err));
+	for (size_t i = 0; i < g->sample_count * g->made_n; i++)
+		f->exact2 += (double)f->exact[i] * (double)f->exact[i];
+	return PITH_OK;
+}
+
+static bool allocate(struct fold_search *f)
+{
+	const struct fold_group *g = f->g;
+	size_t samples = g->sample_count, widest = 0;
+	bool ok = true;
+	for (size_t i = 0; i < g->linear_count; i++) {
+		size_t m = g->linear[i].m;
+		widest = m > widest ? m : widest;
+		f->y[i] = malloc(samples * m * sizeof(float) + 1);
+		f->bias[i] = malloc(m * sizeof(float));
+		ok = ok && f->y[i] && f->bias[i];
+	}
+	f->x = malloc(samples * g->n * sizeof(*f->x) + 1);
+	f->w = malloc(widest * g->n * sizeof(*f->w));
+	f->exact = malloc(samples * g->made_n * sizeof(*f->exact) + 1);
+	f->made = malloc(samples * g->made_n * sizeof(*f->made) + 1);
+	return ok && f->x && f->w && f->exact && f->made;
 }
 
 pith_status fold_search_new(const struct fold_group *g, const struct quant_grid_rule *usual,
                             bool with_activations, bool fast, struct fold_search **out,
                             struct pith_error *err)
 {
-	struct fold_search *f = *out = calloc(1, sizeof(*f));
-	size_t samples = g->inputs->sample_count;
+	struct fold_search *f = calloc(1, sizeof(*f));
+	*out = NULL;
 	if (!f)
 		return fold_no_memory(g, err);
 	f->g = g;
@@ -103,23 +124,13 @@ pith_status fold_search_new(const struct fold_group *g, const struct quant_grid_
 		f->target[i] = fold_target_of(g->linear[i].scheme, usual);
 		if (fast)
 			f->target[i].rule.search = GRID_MINMAX;
-		f->widest = g->linear[i].m > f->widest ? g->linear[i].m : f->widest;
-		f->exact[i] = malloc(samples * g->linear[i].m * sizeof(float) + 1);
-		f->bias[i] = malloc(g->linear[i].m * sizeof(float));
-		f->failed = f->failed || !f->exact[i] || !f->bias[i];
 	}
-	f->output = is_gated(f) ? 1 : 0;
-	f->x = malloc(samples * g->n * sizeof(*f->x) + 1);
-	f->w = malloc(f->widest * g->n * sizeof(*f->w));
-	f->y = malloc(samples * f->widest * sizeof(*f->y) + 1);
-	f->gate = malloc(samples * f->widest * sizeof(*f->gate) + 1);
-	if (f->failed || !f->x || !f->w || !f->y || !f->gate) {
+	pith_status status = allocate(f) ? make_exact(f, err) : fold_no_memory(g, err);
+	if (status == PITH_OK)
+		*out = f;
+	else
 		fold_search_free(f);
-		*out = NULL;
-		return fold_no_memory(g, err);
-	}
-	make_exact(f);
-	return PITH_OK;
+	return status;
 }
 
 void fold_search_free(struct fold_search *f)
@@ -127,13 +138,13 @@ void fold_search_free(struct fold_search *f)
 	if (!f)
 		return;
 	for (size_t i = 0; i < FOLD_MAX_LINEARS; i++) {
-		free(f->exact[i]);
+		free(f->y[i]);
 		free(f->bias[i]);
 	}
 	free(f->x);
 	free(f->w);
-	free(f->y);
-	free(f->gate);
+	free(f->exact);
+	free(f->made);
 	free(f);
 }
 
@@ -176,10 +187,10 @@ static void make_inputs(struct fold_search *f)
 	size_t n = f->g->n;
 	uint32_t rule = f->with_activations ? f->target[0].activation : PITH_ACTIVATION_FLOAT;
 	float all = rule == PITH_ACTIVATION_INT8_STATIC ? largest_input(f) : 0;
-	for (size_t i = 0; i < f->g->inputs->sample_count; i++) {
+	for (size_t i = 0; i < f->g->sample_count; i++) {
 		float *x = f->x + i * n;
 		for (size_t j = 0; j < n; j++)
-			x[j] = (f->g->inputs->sample[i * n + j] - f->g->shift[j]) / f->s[j];
+			x[j] = (f->g->sample[i * n + j] - f->g->shift[j]) / f->s[j];
 		if (rule == PITH_ACTIVATION_INT8_STATIC)
 			round_inputs(x, n, all);
 		if (rule == PITH_ACTIVATION_INT8_TOKEN)
@@ -239,47 +250,25 @@ static pith_status make_weights(struct fold_search *f, struct pith_error *err)
 	return PITH_OK;
 }
 
-static double squared_distance(const float *a, const float *b, size_t count)
-{
-	double sum = 0;
-	for (size_t i = 0; i < count; i++) {
-		double d = (double)a[i] - (double)b[i];
-		sum += d * d;
-	}
-	return sum;
-}
-
-static double squared_size(const float *a, size_t count)
-{
-	double sum = 0;
-	for (size_t i = 0; i < count; i++)
-		sum += (double)a[i] * (double)a[i];
-	return sum;
-}
-
 pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss,
                              struct pith_error *err)
 {
 	const struct fold_group *g = f->g;
-	size_t samples = g->inputs->sample_count;
-	*loss = 0;
+	double sum = 0;
 	f->s = s;
 	make_inputs(f);
 	for (f->linear = 0; f->linear < g->linear_count; f->linear++) {
 		size_t m = g->linear[f->linear].m;
 		PITH_TRY(make_weights(f, err));
-		float *y = f->linear < f->output ? f->gate : f->y;
-		multiply(f, f->x, f->w, m, y);
-		for (size_t i = 0; i < samples * m; i++)
-			y[i] += f->bias[f->linear][i % m];
-		if (f->linear < f->output)
-			continue;
-		if (f->output > 0)
-			calibration_gate(f->gate, f->y, samples * m, g->threads);
-		const float *exact = f->exact[f->linear];
-		double size = squared_size(exact, samples * m);
-		*loss += squared_distance(f->output > 0 ? f->gate : f->y, exact, samples * m) /
-		         (size > 0 ? size : 1);
+		multiply(f, f->x, f->w, f->linear);
+		for (size_t i = 0; i < g->sample_count * m; i++)
+			f->y[f->linear][i] += f->bias[f->linear][i % m];
 	}
+	PITH_TRY(make(f, f->made, err));
+	for (size_t i = 0; i < g->sample_count * g->made_n; i++) {
+		double d = (double)f->made[i] - (double)f->exact[i];
+		sum += d * d;
+	}
+	*loss = f->exact2 > 0 ? sum / f->exact2 : sum;
 	return PITH_OK;
 }

@@ -1,10 +1,7 @@
 /*
- * What a fold would cost: the error of a group's outputs on the sampled inputs, with the weights
- * quantized as the chain will and the activations as the file will.
- *
- * The output is that of the linears; of gate and up it is silu(gate) * up, which is what the
- * block makes of them.  (Attention needs whole texts and samples are single tokens, so q, k and v
- * are compared as they are, each relative to its own size: a large k would hide v, which weighs more.)
+ * What a fold would cost: the error of what the block makes of a group's outputs (the attention of q,
+ * k and v, the ffn of gate and up, as in the authors' code of AWQ and OS+) on sampled
+ * inputs, with the weights quantized as the chain will and the activations as the file will.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -25,7 +22,7 @@ struct fold_target fold_target_of(const struct scheme *s, const struct quant_gri
 struct fold_search;
 
 /*
- * For a group with samples; the inputs are the samples less g->shift.  with_activations: round inputs too, as the target does.
+ * The inputs are the group's samples less g->shift.  with_activations: round inputs too, as the target does.
  * fast: fit grids to the ends of the range whatever the rule says; for wide codes it makes no
  * difference.  Free with fold_search_free(); the group must outlive it and not change.
  */
@@ -34,7 +31,7 @@ pith_status fold_search_new(const struct fold_group *g, const struct quant_grid_
                             struct pith_error *err);
 void fold_search_free(struct fold_search *f); /* accepts NULL */
 
-/* Squared error of each output relative to its exact square, summed, with factors s: [n]. */
+/* Squared error relative to the exact output's square, with factors s: [n]. */
 pith_status fold_search_loss(struct fold_search *f, const float *s, double *loss,
                              struct pith_error *err);
 

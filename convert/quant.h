@@ -202,6 +202,16 @@ struct fold_group {
 	} linear[FOLD_MAX_LINEARS];
 	size_t linear_count;
 	const struct calibration_inputs *inputs; /* before the fold; from the uncompressed model */
+	/*
+	 * For searches: sample: [sample_count, n] inputs, and what the block makes of the linears' outputs
+	 * for them, out: [sample_count, made_n] of y[i]: [sample_count, linear[i].m], which it may
+	 * change.  NULL: of the one linear's output, nothing.
+	 */
+	const float *sample;
+	size_t sample_count, made_n;
+	pith_status (*make)(void *ctx, float *const *y, size_t sample_count, float *out,
+	                    struct pith_error *err);
+	void *ctx;
 	/* [n], zeros at first: taken away from the folded input before it is quantized */
 	float *shift;
 	unsigned threads;
