@@ -94,7 +94,7 @@ def seeds():
     m.file(b"a", b"the end of the thin abcd\n")
     m.segment(b"x" * 500, method=1, code=zstd(b"x" * 500, "--no-check"))
     m.member(FILE, b"d/x", b"x" * 500)
-    m.segment(b"12", records=record(FILE, b"r") + varint(m.content_nbytes) + record(HARD_LINK, b"s", b"nobody"))
+    m.segment(b"12", records=record(FILE, b"r") + varint(m.content_nbytes) + record(HARD_LINK, b"s", b"nobody") + varint(0))
     m.member(FILE, b"r", b"12")
     m.member(DIRECTORY, b"d/e")
     m.member(LINK, b"l", target=b"a")

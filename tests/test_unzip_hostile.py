@@ -164,7 +164,7 @@ class Hostile(unittest.TestCase):
     def test_records_that_lie(self):
         """Recovery believes no record that leads out, overlaps or lies about its place."""
         for records in (record(FILE, b"../up") + varint(0), record(FILE, b"f") + varint(1 << 62),
-                        record(HARD_LINK, b"h", b"/etc/passwd"), b"\xff" * 40,
+                        record(HARD_LINK, b"h", b"/etc/passwd") + varint(0), b"\xff" * 40,
                         record(FILE, b"a") + varint(3) + record(FILE, b"b") + varint(1)):
             m = Maker()
             m.segment(b"12345", records=records)

@@ -8,6 +8,7 @@
 #define PITH_TEXT_ARCHIVE_DIRECTORY_H
 
 #include "archive_format.h"
+#include "archive_names.h"
 #include "archive_record.h"
 
 #define ARCHIVE_MAX_SEGMENTS ((size_t)1 << 24)
@@ -25,13 +26,10 @@ struct archive_directory {
 	struct pith_archive_member *members; /* [member_count], by content_off */
 	size_t segment_count, segment_cap, member_count, member_cap;
 	uint64_t content_nbytes;
-	size_t hard_link_count;
 	struct string_block *strings;     /* owns what members point to */
-	struct member_links *links;       /* [link_cap], beside members while they are added */
-	size_t link_cap;
-	uint32_t *slots;                  /* [slot_count]: 1 + member by hash of its name; 0: free */
-	size_t slot_count, slot_used;
-	uint32_t *by_name;                /* [member_count], after archive_directory_sort() */
+	uint32_t *files;                  /* [file_cap], while members are added: of a hard link its file */
+	size_t file_cap;
+	struct archive_names names;
 };
 void archive_directory_free(struct archive_directory *d);
 
@@ -41,22 +39,23 @@ pith_status archive_directory_add_segment(struct archive_directory *d, const str
 pith_status archive_directory_push_member(struct archive_directory *d, const struct pith_archive_member *m,
                                           const struct record_strings *strings, struct pith_error *err);
 /*
- * The same where names are unique: one that is there is replaced (*replaced, may be NULL), and a hard link needs its
- * target: PITH_E_ARGUMENT, text.23.
+ * The same where names are unique: *replaced (may be NULL) is the member that had the name so far, SIZE_MAX when there
+ * is none.  A hard link needs its target, a file or another hard link: PITH_E_ARGUMENT, text.23.  Members keep names
+ * and targets as they were added until archive_directory_compact().
  */
 pith_status archive_directory_add_member(struct archive_directory *d, const struct pith_archive_member *m,
-                                         const struct record_strings *strings, bool *replaced,
+                                         const struct record_strings *strings, size_t *replaced,
                                          struct pith_error *err);
-/* The target of hard link i is the name that its file has by now. */
-void archive_directory_settle_link(struct archive_directory *d, size_t i);
-/* Drop replaced members and settle links; members move. */
+/* The file that a hard link to this name would share, while members are added.  SIZE_MAX: there is none. */
+size_t archive_directory_file_of(const struct archive_directory *d, const char *name, size_t nbytes);
+/* Drop replaced members and let hard links name their files; members move. */
 void archive_directory_compact(struct archive_directory *d);
-/* Deep copy into an empty directory. */
+/* Deep copy into an empty directory, to add to. */
 pith_status archive_directory_copy(const struct archive_directory *from, struct archive_directory *to,
                                    struct pith_error *err);
 
 /* Rules text.22 and text.23; makes archive_directory_find() possible. */
-pith_status archive_directory_sort(struct archive_directory *d, struct pith_error *err);
+pith_status archive_directory_index(struct archive_directory *d, struct pith_error *err);
 /* SIZE_MAX when there is none. */
 size_t archive_directory_find(const struct archive_directory *d, const char *name, size_t nbytes);
 /* First segment that ends behind content_off; segment_count: none. */

@@ -151,7 +151,7 @@ static pith_status load_tables(struct record_cursor *in, uint64_t header_xxh3, u
 	PITH_TRY(load_members(in, members, d, err));
 	if (in->p != in->end)
 		return pith_fail(err, PITH_E_CORRUPT, PITH_NO_OFF, "text.11", "the directory is longer than its tables");
-	return archive_directory_sort(d, err);
+	return archive_directory_index(d, err);
 }
 
 pith_status archive_directory_load(const uint8_t *p, size_t nbytes, uint64_t header_xxh3, uint64_t begin,

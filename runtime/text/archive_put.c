@@ -26,11 +26,14 @@ pith_status put_out(struct pith_archive_writer *w, const void *data, size_t nbyt
 
 /* ---- records ---- */
 
-static pith_status put_record(struct pith_archive_writer *w, const struct pith_archive_member *m,
-                              struct pith_error *err)
+static pith_status put_record(struct pith_archive_writer *w, size_t i, struct pith_error *err)
 {
+	const struct archive_directory *d = &w->directory;
+	const struct pith_archive_member *m = &d->members[i], *file = m;
+	if (m->kind == PITH_MEMBER_HARD_LINK)
+		file = &d->members[d->files[i]];
 	PITH_TRY(record_put_member(&w->records, m, err));
-	return m->kind == PITH_MEMBER_FILE ? record_put_varint(&w->records, m->content_off, err) : PITH_OK;
+	return file->kind == PITH_MEMBER_FILE ? record_put_varint(&w->records, file->content_off, err) : PITH_OK;
 }
 
 /*
@@ -45,15 +48,13 @@ static pith_status gather_records(struct pith_archive_writer *w, uint64_t begin,
 	if (w->last_file != SIZE_MAX) {
 		const struct pith_archive_member *m = &d->members[w->last_file];
 		if (begin < end && m->content_off + m->nbytes > begin)
-			PITH_TRY(put_record(w, m, err));
+			PITH_TRY(put_record(w, w->last_file, err));
 	}
 	for (; w->next_record < d->member_count; w->next_record++) {
 		const struct pith_archive_member *m = &d->members[w->next_record];
 		if (m->content_off >= end && !is_last)
 			break;
-		archive_directory_settle_link(d, w->next_record);
-		if (!m->is_replaced || m->nbytes > 0) /* content needs a name, if an old one */
-			PITH_TRY(put_record(w, m, err));
+		PITH_TRY(put_record(w, w->next_record, err));
 		if (m->nbytes > 0)
 			w->last_file = w->next_record;
 	}

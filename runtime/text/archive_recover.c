@@ -130,14 +130,22 @@ static pith_status add_member(struct recovery *r, struct pith_archive_member *m,
                               const struct record_strings *strings, struct pith_error *err)
 {
 	struct archive_directory *d = &r->archive->directory;
-	pith_status status = archive_directory_add_member(d, m, strings, NULL, err);
-	if (status == PITH_E_ARGUMENT && m->kind == PITH_MEMBER_HARD_LINK) {
-		r->archive->lost_links++;
-		return PITH_OK;
-	}
-	if (status == PITH_OK && m->kind == PITH_MEMBER_FILE)
+	PITH_TRY(archive_directory_add_member(d, m, strings, NULL, err));
+	if (m->kind == PITH_MEMBER_FILE)
 		r->open = d->member_count - 1;
-	return status;
+	return PITH_OK;
+}
+
+/* Its target is that file, not one of the same name before or after it: the file's position, behind the record, tells. */
+static pith_status add_hard_link(struct recovery *r, struct pith_archive_member *m,
+                                 const struct record_strings *strings, uint64_t file_off, struct pith_error *err)
+{
+	const struct archive_directory *d = &r->archive->directory;
+	size_t file = archive_directory_file_of(d, strings->target, strings->target_nbytes);
+	if (file != SIZE_MAX && d->members[file].content_off == file_off)
+		return add_member(r, m, strings, err);
+	r->archive->lost_links++;
+	return PITH_OK;
 }
 
 /* A file's record in the segment of header h: the open member goes on in it, or it ends and another begins. */
@@ -173,11 +181,14 @@ static pith_status add_records(struct recovery *r, const struct segment_header *
 		struct record_strings strings;
 		if (record_take_member(&in, "text.21", 0, &m, &strings, &ignored) != PITH_OK)
 			return PITH_OK; /* a wrong writer: what follows is not to be had */
-		m.content_off = h->content_off;
-		if (m.kind == PITH_MEMBER_FILE && !record_take_varint(&in, &m.content_off))
+		bool is_link = m.kind == PITH_MEMBER_HARD_LINK, is_file = m.kind == PITH_MEMBER_FILE;
+		uint64_t file_off = h->content_off;
+		if ((is_file || is_link) && !record_take_varint(&in, &file_off))
 			return PITH_OK;
-		PITH_TRY(m.kind == PITH_MEMBER_FILE ? add_file(r, h, &m, &strings, err) :
-		                                      add_member(r, &m, &strings, err));
+		m.content_off = is_file ? file_off : h->content_off;
+		PITH_TRY(is_file ? add_file(r, h, &m, &strings, err) :
+		         is_link ? add_hard_link(r, &m, &strings, file_off, err) :
+		                   add_member(r, &m, &strings, err));
 	}
 	return PITH_OK;
 }
@@ -244,7 +255,7 @@ static pith_status scan_segments(struct recovery *r, struct pith_error *err)
 	close_open(r, r->known_end, r->ends_member);
 	a->directory.content_nbytes = r->content_end;
 	archive_directory_compact(&a->directory);
-	return archive_directory_sort(&a->directory, err);
+	return archive_directory_index(&a->directory, err);
 }
 
 pith_status pith_archive_recover(const struct pith_archive_source *source, struct pith_archive **out,

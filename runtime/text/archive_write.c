@@ -165,7 +165,7 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 		                 "mode, time, owner or target of '%.100s' cannot be stored", member->name);
 	struct pith_archive_member m = *member;
 	struct record_strings strings = archive_member_strings(member);
-	bool replaced;
+	size_t replaced;
 	m.nbytes = 0;
 	m.content_off = w->fill_off + w->fill_nbytes;
 	m.is_open_ended = m.is_replaced = false;
@@ -177,7 +177,7 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 	w->records_nbytes += RECORD_FIELDS_NBYTES + strings.name_nbytes + strings.target_nbytes +
 	                     strings.uname_nbytes + strings.gname_nbytes;
 	w->stats.members++;
-	w->stats.replaced += replaced ? 1 : 0;
+	w->stats.replaced += replaced != SIZE_MAX ? 1 : 0;
 	w->member_open = true;
 	pith_xxh3_reset_128(w->member_hash);
 	return PITH_OK;

@@ -185,7 +185,7 @@ class Archive:
 			self.members.append(m)
 
 	def records(self, s):
-		"""[(member, content_off or None)] of a segment: text.21."""
+		"""[(member, content_off of the file, None of what has none)] of a segment: text.21."""
 		stored = self.data[s.place + 56:s.place + 56 + s.records_nbytes]
 		if s.records_encoding:
 			stored = zstd_decompress(stored, frame_size(stored), 2 ** 24)
@@ -193,7 +193,7 @@ class Archive:
 		c, found = Cursor(stored, "text.21"), []
 		while c.at < len(stored):
 			m = read_record(c)
-			found.append((m, c.varint() if m.kind == FILE else None))
+			found.append((m, c.varint() if m.kind in (FILE, HARD_LINK) else None))
 		return found
 
 	def content(self, s):
@@ -252,7 +252,7 @@ def recover(data):
 		archive = Archive.__new__(Archive)
 		archive.data = data
 		left[s.content_off] = archive.content(s)
-		order += [(m.name, off) for m, off in archive.records(s) if off is not None]
+		order += [(m.name, off) for m, off in archive.records(s) if m.kind == FILE]
 		at, end = s.end, s.content_off + s.raw_nbytes
 	for i, (name, off) in enumerate(order):
 		following = [o for n, o in order[i + 1:] if (n, o) != (name, off)]
