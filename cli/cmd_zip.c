@@ -24,7 +24,7 @@
 struct zip_options {
 	const char *model, *output, *level;
 	uint64_t threads, segment, window, overlap, streams;
-	bool append, embed, no_model, from_tar, as_file, no_owner, no_mix, no_verify, json, force;
+	bool append, embed, no_model, from_tar, as_file, no_owner, no_mix, no_verify, ignore_failed_read, json, force;
 };
 
 static const struct zip_options zip_defaults = {.level = "default", .overlap = UINT64_MAX};
@@ -62,6 +62,8 @@ static const struct cli_option zip_table[] = {
      "do not store owners"},
     {"no-verify", 0, CLI_FLAG, offsetof(struct zip_options, no_verify), NULL,
      "do not decode each coded segment and compare; twice as fast"},
+    {"ignore-failed-read", 0, CLI_FLAG, offsetof(struct zip_options, ignore_failed_read), NULL,
+     "files that cannot be read are left out and named, which is no failure"},
     {"force", 'f', CLI_FLAG, offsetof(struct zip_options, force), NULL,
      "replace the archive if it exists"},
     {"json", 0, CLI_FLAG, offsetof(struct zip_options, json), NULL, "print the result as JSON"},
@@ -154,7 +156,7 @@ static pith_status add_stdin(struct zipping *z, struct pith_error *err)
 	struct pith_archive_member m = {.kind = PITH_MEMBER_FILE, .mode = 0644, .name = "stdin",
 	                                .name_nbytes = 5, .target = ""};
 	PITH_TRY(pith_archive_writer_member(z->input.writer, &m, err));
-	return zip_add_content(&z->input, STDIN_FILENO, "standard input", err);
+	return zip_add_content(&z->input, STDIN_FILENO, "standard input", NULL, err);
 }
 
 static pith_status add_tar(struct zipping *z, const char *path, struct pith_error *err)
@@ -166,7 +168,7 @@ static pith_status add_tar(struct zipping *z, const char *path, struct pith_erro
 	return PITH_OK;
 }
 
-static pith_status add_all(struct zipping *z, const struct zip_items *items, struct pith_error *err)
+static pith_status add_all(struct zipping *z, struct zip_items *items, struct pith_error *err)
 {
 	bool had_stdin = false;
 	PITH_TRY(zip_items_add(&z->input, items, err));
@@ -184,7 +186,7 @@ static pith_status add_all(struct zipping *z, const struct zip_items *items, str
 	return PITH_OK;
 }
 
-static pith_status write_archive(struct zipping *z, const struct zip_items *items,
+static pith_status write_archive(struct zipping *z, struct zip_items *items,
                                  struct pith_archive_stats *stats, struct pith_error *err)
 {
 	const struct zip_options *o = z->options;
@@ -331,7 +333,8 @@ static int print_result(struct zipping *z, const struct pith_archive_stats *s, d
 	if (z->input.left_out > 0)
 		cli_say(z->cli, "%llu things were left out", (unsigned long long)z->input.left_out);
 	cli_say(z->cli, "versions of archive, coder and numerics are 0: the format may change until 1.0");
-	int code = z->input.left_out > 0 ? CLI_FAILED : CLI_OK;
+	uint64_t ignored = z->options->ignore_failed_read ? z->input.unreadable : 0;
+	int code = z->input.left_out > ignored ? CLI_FAILED : CLI_OK;
 	if (!z->options->json)
 		return code;
 	int printed = cli_print_json(json_pack(
@@ -349,7 +352,7 @@ static int print_result(struct zipping *z, const struct pith_archive_stats *s, d
 
 /* ---- the command ---- */
 
-static int zip_all(struct zipping *z, const struct zip_items *items, struct pith_archive_stats *stats)
+static int zip_all(struct zipping *z, struct zip_items *items, struct pith_archive_stats *stats)
 {
 	struct pith_error err = {0};
 	cli_progress_start(&z->progress, "zip", "B", items->nbytes);
@@ -368,6 +371,8 @@ static int check_options(struct cli *cli, const struct zip_options *o)
 		return cli_usage(cli, "an archive is not for a terminal");
 	if (o->append && (strcmp(o->output, "-") == 0 || o->force || o->embed))
 		return cli_usage(cli, "--append wants an archive that exists: no -o -, --force or --embed-model");
+	if (o->append && o->segment != 0)
+		return cli_usage(cli, "--append goes on with the segments of the archive: no --segment");
 	if (o->no_model && (o->model != NULL || o->embed))
 		return cli_usage(cli, "--no-model excludes -m and --embed-model");
 	if (o->from_tar && o->as_file)
@@ -432,8 +437,8 @@ const struct cli_command cmd_zip = {
 	    "\n"
 	    "A PATH whose name ends in .tar, .tar.gz (.xz, .zst, .bz2 ...), .tgz or .zip is read as an\n"
 	    "archive and its members are stored, which is said; files found in folders are always\n"
-	    "stored as they are.  Devices and the like, and the archive itself, are left out, named and\n"
-	    "counted: exit code 1.\n"
+	    "stored as they are.  What cannot be read, devices and the like, and the archive itself\n"
+	    "are left out, named and counted; the exit code is 1 then, and the archive holds the rest.\n"
 	    "\n"
 	    "--append writes behind what is there, and until all of it is on the disk the archive\n"
 	    "is what it was: after an interruption it is still readable, and can be appended to again.\n"

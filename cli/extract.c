@@ -244,6 +244,27 @@ pith_status extract_lost(void *ctx, uint64_t nbytes, struct pith_error *err)
 	return PITH_OK;
 }
 
+/*
+ * What is left of a file is called NAME.damaged.  Where a member or a folder has that name, or it is too long, a number
+ * that no other member gets stands before the dot, behind as much of NAME as there is room for.
+ */
+static void name_damaged(const struct extract *x, size_t member, char last[NAME_MAX + 1])
+{
+	const char *name = pith_archive_member_at(x->archive, member)->name, *own = last_of(name);
+	char full[PATH_MAX + NAME_MAX + 1];
+	struct pith_archive_info info;
+	struct stat st;
+	pith_archive_info(x->archive, &info);
+	int written = snprintf(last, NAME_MAX + 1, "%s.damaged", own);
+	for (uint64_t number = member;; number += info.member_count) {
+		snprintf(full, sizeof(full), "%.*s%s", (int)(own - name), name, last);
+		bool is_folder = fstatat(x->parent, last, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+		if (written <= NAME_MAX && !is_folder && pith_archive_find(x->archive, full) == SIZE_MAX)
+			return;
+		written = snprintf(last, NAME_MAX + 1, "%.200s~%llu.damaged", own, (unsigned long long)number);
+	}
+}
+
 pith_status extract_damaged(void *ctx, size_t member, struct pith_error *err)
 {
 	struct extract *x = ctx;
@@ -252,10 +273,9 @@ pith_status extract_damaged(void *ctx, size_t member, struct pith_error *err)
 	x->dropped[member] = true;
 	x->damaged++;
 	if (x->options.damaged && m->kind == PITH_MEMBER_FILE) {
-		int written = snprintf(last, sizeof(last), "%s.damaged", last_of(m->name));
-		errno = ENAMETOOLONG;
-		if (written < 0 || (size_t)written >= sizeof(last) || ftruncate(x->fd, (off_t)m->nbytes) != 0)
+		if (ftruncate(x->fd, (off_t)m->nbytes) != 0)
 			return fail_errno(err, "cannot keep what is left");
+		name_damaged(x, member, last);
 		PITH_TRY(keep_file(x, m, last, err));
 	}
 	drop_file(x);
@@ -360,6 +380,37 @@ static pith_status finish_folder(struct extract *x, const struct pith_archive_me
 	return PITH_OK;
 }
 
+static int compare_names_down(const void *a, const void *b)
+{
+	const struct pith_archive_member *x = *(const struct pith_archive_member *const *)a;
+	const struct pith_archive_member *y = *(const struct pith_archive_member *const *)b;
+	return strcmp(y->name, x->name);
+}
+
+/* From the inside out, wherever they are in the archive: a folder's mode may shut the way to those in it. */
+static pith_status finish_folders(struct extract *x, const bool *selected, struct pith_error *err)
+{
+	struct pith_archive_info info;
+	pith_archive_info(x->archive, &info);
+	const struct pith_archive_member **folders = malloc(((size_t)info.member_count + 1) * sizeof(*folders));
+	pith_status status = PITH_OK;
+	size_t count = 0;
+	if (folders == NULL)
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory");
+	for (size_t i = 0; i < info.member_count; i++) {
+		const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
+		if (m->kind == PITH_MEMBER_DIRECTORY && (selected == NULL || selected[i]))
+			folders[count++] = m;
+	}
+	qsort(folders, count, sizeof(*folders), compare_names_down);
+	for (size_t i = 0; i < count && status == PITH_OK; i++) {
+		x->failed_on = folders[i]->name;
+		status = finish_folder(x, folders[i], err);
+	}
+	free(folders);
+	return status;
+}
+
 pith_status extract_finish(struct extract *x, const bool *selected, struct pith_error *err)
 {
 	struct pith_archive_info info;
@@ -373,13 +424,5 @@ pith_status extract_finish(struct extract *x, const bool *selected, struct pith_
 			x->failed_on = m->name;
 			PITH_TRY(kind == PITH_MEMBER_LINK ? make_link(x, m, err) : make_hard_link(x, m, err));
 		}
-	/* last to first: what is in a folder comes before the folder, whose mode may shut it */
-	for (size_t i = (size_t)info.member_count; i-- > 0;) {
-		const struct pith_archive_member *m = pith_archive_member_at(x->archive, i);
-		if (m->kind != PITH_MEMBER_DIRECTORY || (selected != NULL && !selected[i]))
-			continue;
-		x->failed_on = m->name;
-		PITH_TRY(finish_folder(x, m, err));
-	}
-	return PITH_OK;
+	return finish_folders(x, selected, err);
 }

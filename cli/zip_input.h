@@ -19,17 +19,23 @@ struct zip_input {
 	struct stat output;    /* of the archive, which would never end if it held itself */
 	bool no_owner;         /* do not store owners */
 	const char *failed_on; /* what an error is about */
-	uint64_t left_out;     /* what cannot be stored: said, counted */
+	uint64_t left_out;     /* what cannot be stored or read: said, counted */
+	uint64_t unreadable;   /* of these, what cannot be read */
 };
 
 /* Say that 'name' is not stored, and why. */
 void zip_leave_out(struct zip_input *in, const char *name, const char *why);
+/* The same for what the system refuses to read: errno says why. */
+void zip_leave_unreadable(struct zip_input *in, const char *path);
 /* The part of a path that stays inside a target: behind every leading '/', './' and '../'. */
 const char *zip_inner_name(const char *path);
 /* Remove '//', '/./' and '/' at the end, in place; '..' stays, and is refused behind a name. */
 void zip_tidy_path(char *path);
-/* All of a descriptor as content of the member that was begun. */
-pith_status zip_add_content(struct zip_input *in, int fd, const char *path, struct pith_error *err);
+/*
+ * All of a descriptor as content of the member that was begun.  What cannot be read is an error, or, where 'unreadable' is
+ * not NULL, stored there with errno as the system set it.
+ */
+pith_status zip_add_content(struct zip_input *in, int fd, const char *path, bool *unreadable, struct pith_error *err);
 
 /* ---- trees ---- */
 
@@ -38,6 +44,7 @@ struct zip_item {
 	const char *name; /* in the archive: a part of 'path' */
 	struct stat st;
 	const struct zip_item *link_to; /* the first with the same inode; NULL: this is it */
+	bool left_out;
 };
 
 struct zip_items {
@@ -46,11 +53,11 @@ struct zip_items {
 	uint64_t nbytes; /* of the files */
 };
 void zip_items_free(struct zip_items *items);
-/* A path and what is in it. */
+/* A path, which must be there, and what is in it, as far as it can be read. */
 int zip_items_gather(struct zip_input *in, struct zip_items *items, const char *path);
 /* Once, when all are gathered: sort, refuse equal names, find hard links. */
 int zip_items_settle(struct zip_input *in, struct zip_items *items);
-pith_status zip_items_add(struct zip_input *in, const struct zip_items *items, struct pith_error *err);
+pith_status zip_items_add(struct zip_input *in, struct zip_items *items, struct pith_error *err);
 
 /* ---- archives ---- */
 

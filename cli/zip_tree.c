@@ -28,6 +28,12 @@ void zip_leave_out(struct zip_input *in, const char *name, const char *why)
 	in->left_out++;
 }
 
+void zip_leave_unreadable(struct zip_input *in, const char *path)
+{
+	zip_leave_out(in, path, strerror(errno));
+	in->unreadable++;
+}
+
 const char *zip_inner_name(const char *path)
 {
 	for (;;) {
@@ -66,7 +72,7 @@ void zip_items_free(struct zip_items *items)
 	free(items->item);
 }
 
-/* Add 'folder'/'name' (name NULL: just folder).  False after saying what is wrong. */
+/* Add 'folder'/'name' (name NULL: just folder, which must be there).  False after saying what is wrong. */
 static bool add_item(struct zip_input *in, struct zip_items *items, const char *folder, const char *name)
 {
 	struct zip_item it = {0};
@@ -86,9 +92,12 @@ static bool add_item(struct zip_input *in, struct zip_items *items, const char *
 	zip_tidy_path(it.path);
 	it.name = zip_inner_name(it.path);
 	if (lstat(it.path, &it.st) != 0) {
-		cli_fail_errno(in->cli, it.path);
+		if (name != NULL)
+			zip_leave_unreadable(in, it.path);
+		else
+			cli_fail_errno(in->cli, it.path);
 		free(it.path);
-		return false;
+		return name != NULL;
 	}
 	mode_t mode = it.st.st_mode;
 	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode)) {
@@ -112,17 +121,17 @@ static bool add_folder(struct zip_input *in, struct zip_items *items, const char
 		return false;
 	}
 	DIR *dir = opendir(path);
-	if (dir == NULL)
-		return cli_fail_errno(in->cli, path), false;
+	if (dir == NULL) {
+		zip_leave_unreadable(in, path);
+		return true;
+	}
 	bool good = true;
 	struct dirent *entry;
 	while (good && (errno = 0, entry = readdir(dir)) != NULL)
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			good = add_item(in, items, path, entry->d_name);
-	if (good && errno != 0) {
-		cli_fail_errno(in->cli, path);
-		good = false;
-	}
+	if (good && errno != 0)
+		zip_leave_unreadable(in, path);
 	closedir(dir);
 	return good;
 }
@@ -193,7 +202,7 @@ int zip_items_settle(struct zip_input *in, struct zip_items *items)
 
 /* ---- adding ---- */
 
-pith_status zip_add_content(struct zip_input *in, int fd, const char *path, struct pith_error *err)
+pith_status zip_add_content(struct zip_input *in, int fd, const char *path, bool *unreadable, struct pith_error *err)
 {
 	uint8_t *piece = malloc(READ_NBYTES);
 	pith_status status = PITH_OK;
@@ -212,7 +221,9 @@ pith_status zip_add_content(struct zip_input *in, int fd, const char *path, stru
 			nbytes += (size_t)got;
 		}
 		more = got > 0;
-		if (got < 0)
+		if (got < 0 && unreadable != NULL)
+			*unreadable = true;
+		else if (got < 0)
 			status = pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
 		else if (nbytes > 0)
 			status = pith_archive_writer_data(in->writer, piece, nbytes, err);
@@ -235,20 +246,27 @@ static void set_owner(const struct zip_input *in, const struct stat *st, struct 
 	m->gname = group != NULL && strlen(group->gr_name) < 256 ? group->gr_name : "";
 }
 
-static pith_status add_file(struct zip_input *in, const struct zip_item *it,
-                            const struct pith_archive_member *m, struct pith_error *err)
+static pith_status add_file(struct zip_input *in, struct zip_item *it, const struct pith_archive_member *m,
+                            struct pith_error *err)
 {
 	int fd = open(it->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "%s", strerror(errno));
+	if (fd < 0) {
+		zip_leave_unreadable(in, it->path);
+		it->left_out = true;
+		return PITH_OK;
+	}
 	pith_status status = pith_archive_writer_member(in->writer, m, err);
 	if (status == PITH_OK)
-		status = zip_add_content(in, fd, it->path, err);
+		status = zip_add_content(in, fd, it->path, &it->left_out, err);
+	if (it->left_out) {
+		zip_leave_unreadable(in, it->path);
+		status = pith_archive_writer_drop(in->writer, err);
+	}
 	close(fd);
 	return status;
 }
 
-static pith_status add_tree_member(struct zip_input *in, const struct zip_item *it, struct pith_error *err)
+static pith_status add_tree_member(struct zip_input *in, struct zip_item *it, struct pith_error *err)
 {
 	char target[ZIP_MAX_PATH_NBYTES] = "";
 	struct pith_archive_member m = {
@@ -267,6 +285,11 @@ static pith_status add_tree_member(struct zip_input *in, const struct zip_item *
 		return PITH_OK;
 	}
 	set_owner(in, &it->st, &m);
+	if (it->link_to != NULL && it->link_to->left_out) {
+		zip_leave_out(in, it->path, "a hard link to what is left out");
+		in->unreadable++;
+		return PITH_OK;
+	}
 	if (it->link_to != NULL) {
 		m.kind = PITH_MEMBER_HARD_LINK;
 		m.target = it->link_to->name;
@@ -289,7 +312,7 @@ static pith_status add_tree_member(struct zip_input *in, const struct zip_item *
 	return pith_archive_writer_member(in->writer, &m, err);
 }
 
-pith_status zip_items_add(struct zip_input *in, const struct zip_items *items, struct pith_error *err)
+pith_status zip_items_add(struct zip_input *in, struct zip_items *items, struct pith_error *err)
 {
 	for (size_t i = 0; i < items->count; i++)
 		PITH_TRY(add_tree_member(in, &items->item[i], err));

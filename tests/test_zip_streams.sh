@@ -104,7 +104,7 @@ check_exit 1 'append to nothing' sh -c "cd $T && $Z --append -o none.pz more"
 cp "$T/a.pz" "$T/kill.pz"
 old=$(wc -c <"$T/kill.pz")
 mkfifo "$T/pipe"
-"$PITH" zip --no-model --segment 64KiB --append -o "$T/kill.pz" --threads 1 - <"$T/pipe" 2>/dev/null &
+"$PITH" zip --no-model --append -o "$T/kill.pz" --threads 1 - <"$T/pipe" 2>/dev/null &
 writer=$!
 "$PYTHON" - "$T/pipe" "$T/kill.pz" "$writer" "$old" <<'PY'
 import os, random, signal, sys, time

@@ -183,6 +183,16 @@ pith_status archive_directory_add_member(struct archive_directory *d, const stru
 	return PITH_OK;
 }
 
+pith_status archive_directory_drop_last(struct archive_directory *d, size_t replaced, struct pith_error *err)
+{
+	size_t before;
+	d->members[d->member_count - 1].is_replaced = true;
+	if (replaced == SIZE_MAX)
+		return PITH_OK;
+	d->members[replaced].is_replaced = false;
+	return archive_names_put(&d->names, d->members, replaced, &before, err);
+}
+
 /*
  * Give files that lost their name, and are still meant by a hard link, that of the first one.
  * spec text_archive.md 5: it "becomes the file in its place and the target of the others"

@@ -46,6 +46,8 @@ pith_status archive_directory_push_member(struct archive_directory *d, const str
 pith_status archive_directory_add_member(struct archive_directory *d, const struct pith_archive_member *m,
                                          const struct record_strings *strings, size_t *replaced,
                                          struct pith_error *err);
+/* The last member counts as replaced, and what it replaced (SIZE_MAX: nothing) is there again. */
+pith_status archive_directory_drop_last(struct archive_directory *d, size_t replaced, struct pith_error *err);
 /* The file that a hard link to this name would share, while members are added.  SIZE_MAX: there is none. */
 size_t archive_directory_file_of(const struct archive_directory *d, const char *name, size_t nbytes);
 /* Drop replaced members and let hard links name their files; members move. */

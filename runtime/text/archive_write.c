@@ -165,7 +165,6 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 		                 "mode, time, owner or target of '%.100s' cannot be stored", member->name);
 	struct pith_archive_member m = *member;
 	struct record_strings strings = archive_member_strings(member);
-	size_t replaced;
 	m.nbytes = 0;
 	m.content_off = w->fill_off + w->fill_nbytes;
 	m.is_open_ended = m.is_replaced = false;
@@ -173,11 +172,11 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 	close_member(w);
 	if (w->records_nbytes > RECORDS_NBYTES)
 		PITH_TRY(flush_all(w, err));
-	PITH_TRY(archive_directory_add_member(&w->directory, &m, &strings, &replaced, err));
+	PITH_TRY(archive_directory_add_member(&w->directory, &m, &strings, &w->replaced, err));
 	w->records_nbytes += RECORD_FIELDS_NBYTES + strings.name_nbytes + strings.target_nbytes +
 	                     strings.uname_nbytes + strings.gname_nbytes;
 	w->stats.members++;
-	w->stats.replaced += replaced != SIZE_MAX ? 1 : 0;
+	w->stats.replaced += w->replaced != SIZE_MAX ? 1 : 0;
 	w->member_open = true;
 	pith_xxh3_reset_128(w->member_hash);
 	return PITH_OK;
@@ -205,6 +204,16 @@ pith_status pith_archive_writer_data(struct pith_archive_writer *w, const void *
 		nbytes -= take;
 	}
 	return PITH_OK;
+}
+
+pith_status pith_archive_writer_drop(struct pith_archive_writer *w, struct pith_error *err)
+{
+	if (!w->member_open)
+		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL, "no member was begun");
+	close_member(w);
+	w->stats.members--;
+	w->stats.replaced -= w->replaced != SIZE_MAX ? 1 : 0;
+	return archive_directory_drop_last(&w->directory, w->replaced, err);
 }
 
 pith_status pith_archive_writer_finish(struct pith_archive_writer *w,
@@ -257,7 +266,7 @@ static pith_status continue_archive(struct pith_archive_writer *w, struct pith_e
 	if (w->options.coder != NULL) {
 		const struct text_lm *lm = pith_text_coder_segment(w->options.coder)->lm;
 		PITH_TRY(archive_check_model(a, lm->identity, lm->numerics_version, err));
-		w->options.no_mix = !w->header.mixing;
+		w->options.no_mix = w->options.no_mix || !w->header.mixing;
 	}
 	PITH_TRY(archive_directory_copy(&a->directory, &w->directory, err));
 	w->fill_off = w->directory.content_nbytes;

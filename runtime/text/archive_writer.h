@@ -67,6 +67,7 @@ struct pith_archive_writer {
 	size_t last_file;           /* last file with content before next_record; SIZE_MAX: none */
 	struct pith_xxh3 *member_hash, *payload_hash;
 	bool member_open;
+	size_t replaced;            /* by the member that is open; SIZE_MAX: none */
 	struct archive_tally tally;
 	struct pith_archive_stats stats;
 };

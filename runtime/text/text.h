@@ -130,6 +130,11 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *writer,
                                        struct pith_error *err);
 pith_status pith_archive_writer_data(struct pith_archive_writer *writer, const void *data,
                                      size_t nbytes, struct pith_error *err);
+/*
+ * The file that was begun is left out after all, as when it cannot be read to its end, and what it replaced is there
+ * again.  Its content stays in the archive, unused; recovery without the directory finds it.
+ */
+pith_status pith_archive_writer_drop(struct pith_archive_writer *writer, struct pith_error *err);
 /* Code what is left, write directory and trailer.  'stats' may be NULL. */
 pith_status pith_archive_writer_finish(struct pith_archive_writer *writer,
                                        struct pith_archive_stats *stats, struct pith_error *err);
