@@ -4,8 +4,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "archive_format.h"
 #include "archive_memory.h"
+#include "archive_record.h"
 #include "bytes.h"
+#include "checksum.h"
 #include "text_archive.h"
 
 #include <setjmp.h>
@@ -451,27 +454,69 @@ static void tiny_members_keep_their_records(void **state)
 	free(b.data);
 }
 
-/* A stored archive inside a damaged one is not taken for a part of it. */
+/* An archive whose segment lost its header is not taken for a part of the one it is in. */
 static void an_archive_inside_stays_inside(void **state)
 {
 	struct archive_memory inner = {0}, b = {0};
-	size_t off[64];
 	(void)state;
 	make_archive(&inner);
-	struct pith_archive_writer *w = start(&b, 1 << 20, NULL);
-	write_member(w, PITH_MEMBER_FILE, "inner.pz", "", inner.data, inner.nbytes);
-	write_member(w, PITH_MEMBER_FILE, "e", "", contents[5].data, contents[5].nbytes);
-	write_member(w, PITH_MEMBER_FILE, "d", "", contents[4].data, contents[4].nbytes);
-	finish(w, NULL);
-	assert_int_equal(find_segments(&b, off, 64), 1);
-	b.data[off[0] + 3] ^= 1; /* the sync of the only segment */
-	b.nbytes -= 64;
+	finish(start(&b, 1 << 20, NULL), NULL);
+	b.nbytes = 64; /* its header */
+	archive_memory_put(&b, inner.data, inner.nbytes - 64, NULL);
 	struct pith_archive *a = open_bytes(&b, true);
 	struct pith_archive_info info;
 	pith_archive_info(a, &info);
 	assert_int_equal(info.member_count, 0);
 	pith_archive_close(a);
 	free(inner.data);
+	free(b.data);
+}
+
+/* A segment with a member of its own, as the content of a stored file: it claims to lie at 'off', behind all others. */
+static size_t plant_segment(uint8_t *to, uint64_t off)
+{
+	static const char code[] = "not what was archived";
+	struct pith_archive_member m = {.kind = PITH_MEMBER_FILE, .name = "evil", .name_nbytes = 4, .target = ""};
+	struct record_bytes records = {0};
+	struct segment_header h = {.raw_nbytes = 21, .stored_nbytes = 21, .off = off, .content_off = (uint64_t)1 << 40,
+	                           .raw_xxh3 = pith_xxh3_64(code, 21)};
+	assert_int_equal(record_put_member(&records, &m, NULL), PITH_OK);
+	assert_int_equal(record_put_varint(&records, h.content_off, NULL), PITH_OK);
+	h.records_nbytes = (uint32_t)records.nbytes;
+	memcpy(to + HEADER, records.data, records.nbytes);
+	memcpy(to + HEADER + records.nbytes, code, 21);
+	h.stored_xxh3 = pith_xxh3_64(to + HEADER, records.nbytes + 21);
+	segment_header_store(&h, to);
+	free(records.data);
+	return HEADER + h.records_nbytes + 21;
+}
+
+static void a_segment_in_the_content_is_none(void **state)
+{
+	enum { AT = 30000 };
+	struct archive_memory b = {0};
+	uint8_t *content = contents[5].data, saved[300];
+	size_t off[64];
+	(void)state;
+	memcpy(saved, content + AT, sizeof(saved));
+	size_t planted = plant_segment(content + AT, (uint64_t)1 << 41);
+	plant_segment(content + AT + planted, 64 + HEADER + 8 + AT + planted); /* its place, or near */
+	struct pith_archive_writer *w = start(&b, 1 << 20, NULL);
+	write_member(w, PITH_MEMBER_FILE, "e", "", content, contents[5].nbytes);
+	finish(w, NULL);
+	size_t count = find_segments(&b, off, 64);
+	assert_int_equal(read_rest(open_bytes(&b, false)).whole, 1);
+	for (size_t s = 0; s < count; s++)
+		for (size_t part = 0; part <= HEADER; part += HEADER) {
+			struct archive_memory hurt = copy_of(&b);
+			hurt.data[off[s] + 3 + part] ^= 1; /* header, then payload */
+			hurt.nbytes -= 64;
+			struct pith_archive *a = open_bytes(&hurt, true);
+			assert_true(pith_archive_find(a, "evil") == SIZE_MAX);
+			pith_archive_close(a);
+			free(hurt.data);
+		}
+	memcpy(content + AT, saved, sizeof(saved));
 	free(b.data);
 }
 
@@ -522,6 +567,7 @@ int main(void)
 		cmocka_unit_test(many_members_are_replaced),
 		cmocka_unit_test(tiny_members_keep_their_records),
 		cmocka_unit_test(an_archive_inside_stays_inside),
+		cmocka_unit_test(a_segment_in_the_content_is_none),
 		cmocka_unit_test(one_member_reads_its_segments_only),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -9,7 +9,7 @@
 #include "checksum.h"
 
 static const uint8_t archive_magic[8] = {0x89, 'P', 'T', 'Z', 0x0d, 0x0a, 0x1a, 0x0a};
-const uint8_t archive_segment_sync[ARCHIVE_SYNC_NBYTES] = {'P', 'Z', 'S', 'G'};
+static const uint8_t archive_segment_sync[ARCHIVE_SYNC_NBYTES] = {'P', 'Z', 'S', 'G'};
 const uint8_t archive_trailer_sync[ARCHIVE_SYNC_NBYTES] = {'P', 'Z', 'T', 'R'};
 
 #define FEATURE_MODEL 1u
@@ -139,6 +139,33 @@ pith_status segment_header_load(const uint8_t p[ARCHIVE_SEGMENT_HEADER_NBYTES], 
 		return pith_fail(err, PITH_E_CORRUPT, at, "text.4",
 		                 "a field of a segment header is out of range");
 	return PITH_OK;
+}
+
+const uint8_t *archive_find_sync(const uint8_t *p, size_t nbytes)
+{
+	const uint8_t *end = p + nbytes;
+	while ((size_t)(end - p) >= ARCHIVE_SYNC_NBYTES) {
+		p = memchr(p, archive_segment_sync[0], (size_t)(end - p) - (ARCHIVE_SYNC_NBYTES - 1));
+		if (p == NULL || memcmp(p, archive_segment_sync, ARCHIVE_SYNC_NBYTES) == 0)
+			return p;
+		p++;
+	}
+	return NULL;
+}
+
+const uint8_t *archive_find_segment(const uint8_t *p, size_t nbytes)
+{
+	struct segment_header h;
+	struct pith_error ignored;
+	const uint8_t *end = p + nbytes;
+	while ((p = archive_find_sync(p, (size_t)(end - p))) != NULL) {
+		if ((size_t)(end - p) < ARCHIVE_SEGMENT_HEADER_NBYTES)
+			return NULL;
+		if (segment_header_load(p, 0, &h, &ignored) == PITH_OK)
+			return p;
+		p++;
+	}
+	return NULL;
 }
 
 /* ---- trailer ---- */

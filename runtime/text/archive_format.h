@@ -19,8 +19,7 @@
 #define ARCHIVE_MAX_DIRECTORY_NBYTES ((uint64_t)1 << 28)
 #define ARCHIVE_MAX_MODEL_NBYTES ((uint64_t)1 << 40)
 
-/* What starts a segment header and a trailer. */
-extern const uint8_t archive_segment_sync[ARCHIVE_SYNC_NBYTES];
+/* What starts a trailer. */
 extern const uint8_t archive_trailer_sync[ARCHIVE_SYNC_NBYTES];
 
 enum segment_method { SEGMENT_STORED = 0, SEGMENT_ZSTD = 1, SEGMENT_MODEL = 2 };
@@ -46,6 +45,10 @@ void segment_header_store(const struct segment_header *h, uint8_t out[ARCHIVE_SE
 /* Rule text.4.  'at' is where p lies, for messages. */
 pith_status segment_header_load(const uint8_t p[ARCHIVE_SEGMENT_HEADER_NBYTES], uint64_t at,
                                 struct segment_header *h, struct pith_error *err);
+
+/* The first place in p: [nbytes] that starts like a segment header, or that is a sound one: text.4.  NULL: there is none. */
+const uint8_t *archive_find_sync(const uint8_t *p, size_t nbytes);
+const uint8_t *archive_find_segment(const uint8_t *p, size_t nbytes);
 
 struct archive_trailer {
 	uint32_t directory_encoding;

@@ -161,6 +161,40 @@ static pith_status put_zstd(struct pith_archive_writer *w, struct coded *c, bool
 	return put_segment(w, c, is_last, err);
 }
 
+/* Content that has a segment header in it: each piece ends inside the sync of the next one, so that no code holds any. */
+static pith_status put_cut(struct pith_archive_writer *w, const struct coded *c, bool is_last,
+                           struct pith_error *err)
+{
+	size_t cap = pith_frame_run_bound(c->raw_nbytes);
+	uint8_t *frame = malloc(cap);
+	if (frame == NULL)
+		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory for a segment");
+	pith_status status = PITH_OK;
+	for (size_t at = 0; at < c->raw_nbytes && status == PITH_OK;) {
+		const uint8_t *raw = c->raw + at, *found = archive_find_segment(raw, c->raw_nbytes - at);
+		size_t nbytes = found != NULL ? (size_t)(found - raw) + 1 : c->raw_nbytes - at, frame_nbytes;
+		struct coded piece = {SEGMENT_STORED, raw, raw, nbytes, nbytes};
+		at += nbytes;
+		status = pith_frame_run_encode(raw, nbytes, ARCHIVE_ZSTD_LEVEL, frame, cap, &frame_nbytes, err);
+		if (status == PITH_OK && frame_nbytes < nbytes && archive_find_segment(frame, frame_nbytes) == NULL)
+			piece = (struct coded){SEGMENT_ZSTD, raw, frame, nbytes, frame_nbytes};
+		bool last = is_last && at == c->raw_nbytes;
+		if (status == PITH_OK)
+			status = piece.method == SEGMENT_ZSTD ? put_zstd(w, &piece, last, err) :
+			                                        put_segment(w, &piece, last, err);
+	}
+	free(frame);
+	return status;
+}
+
+static pith_status put_coded(struct pith_archive_writer *w, struct coded *c, bool is_last, struct pith_error *err)
+{
+	// spec text_archive: "No code holds a sound segment header"
+	if (archive_find_segment(c->stored, c->stored_nbytes) != NULL)
+		return put_cut(w, c, is_last, err);
+	return c->method == SEGMENT_ZSTD ? put_zstd(w, c, is_last, err) : put_segment(w, c, is_last, err);
+}
+
 /* ---- runs ---- */
 
 /* Is one frame over the whole run worth its time?  Judged by a fast setting first. */
@@ -213,7 +247,7 @@ static pith_status put_pieces(struct pith_archive_writer *w, bool is_last, struc
 		} while (joins(first) && i < r->piece_count && joins(&r->pieces[i]));
 		raw += c.raw_nbytes;
 		bool last = is_last && i == r->piece_count;
-		PITH_TRY(c.method == SEGMENT_ZSTD ? put_zstd(w, &c, last, err) : put_segment(w, &c, last, err));
+		PITH_TRY(put_coded(w, &c, last, err));
 	}
 	return PITH_OK;
 }
@@ -229,7 +263,7 @@ pith_status put_run(struct pith_archive_writer *w, bool is_last, struct pith_err
 	pith_status status;
 	if (whole != NULL) {
 		struct coded c = {SEGMENT_ZSTD, r->raw, whole, r->raw_nbytes, whole_nbytes};
-		status = put_zstd(w, &c, is_last, err);
+		status = put_coded(w, &c, is_last, err);
 		free(whole);
 	} else {
 		status = put_pieces(w, is_last, err);

@@ -66,15 +66,10 @@ static bool find_sync(struct recovery *r, uint64_t *off)
 			*off += WINDOW_NBYTES;
 			continue;
 		}
-		const uint8_t *found = memchr(p, archive_segment_sync[0], got - (ARCHIVE_SYNC_NBYTES - 1));
-		if (found == NULL) {
-			*off += got - (ARCHIVE_SYNC_NBYTES - 1);
-			continue;
-		}
-		*off += (uint64_t)(found - p);
-		if (memcmp(found, archive_segment_sync, ARCHIVE_SYNC_NBYTES) == 0)
+		const uint8_t *found = archive_find_sync(p, got);
+		*off += found != NULL ? (size_t)(found - p) : got - (ARCHIVE_SYNC_NBYTES - 1);
+		if (found != NULL)
 			return true;
-		++*off;
 	}
 	return false;
 }
