@@ -9,42 +9,54 @@
 
 /* A hand-over between two cores and back costs one to two microseconds. */
 #define MIN_CHUNK_WORK 2000u
-/* Ranges per thread: enough that a thread that was held up does not hold up the step. */
-#define CHUNKS_PER_THREAD 4u
+/*
+ * Rounds of ranges, one range per thread and round.  A round takes half of what is left, the last one
+ * all of it: long ranges first, because memory is read in long streams, and short ones at the end,
+ * so that threads end together though one of them was held up.
+ */
+#define MAX_ROUNDS 5u
 
 struct split {
 	pith_range_fn *fn;
 	void *arg;
-	size_t count, chunks;
+	size_t count, width, rounds;
 };
+
+/* Where range i begins, and range i - 1 ends. */
+static size_t range_begin(const struct split *s, size_t i)
+{
+	size_t round = i / s->width, left = s->count >> round;
+	if (round == s->rounds)
+		return s->count;
+	size_t size = round + 1 < s->rounds ? left - left / 2 : left;
+	return s->count - left + size * (i % s->width) / s->width;
+}
 
 static void run_chunk(void *arg, size_t i)
 {
 	const struct split *s = arg;
-	size_t size = s->count / s->chunks, rest = s->count % s->chunks;
-	/* the first 'rest' chunks hold one item more */
-	size_t begin = i * size + (i < rest ? i : rest);
 	uint64_t mode = pith_fpmode_enter();
-	s->fn(s->arg, begin, begin + size + (i < rest ? 1 : 0));
+	s->fn(s->arg, range_begin(s, i), range_begin(s, i + 1));
 	pith_fpmode_restore(mode);
 }
 
 void pith_parallel(const struct pith_executor *executor, size_t count, size_t work,
                    pith_range_fn *fn, void *arg)
 {
-	struct split s = {.fn = fn, .arg = arg, .count = count, .chunks = 1};
+	struct split s = {.fn = fn, .arg = arg, .count = count, .width = 1, .rounds = 1};
 	if (count == 0)
 		return;
 	if (executor != NULL && executor->width > 1) {
-		size_t most = executor->width * CHUNKS_PER_THREAD;
-		size_t items_per_chunk = work >= MIN_CHUNK_WORK ? 1 : MIN_CHUNK_WORK / (work + 1);
-		s.chunks = count / (items_per_chunk > 0 ? items_per_chunk : 1);
-		s.chunks = s.chunks < most ? s.chunks : most;
+		size_t least = work >= MIN_CHUNK_WORK ? 1 : MIN_CHUNK_WORK / (work + 1);
+		size_t chunks = count / (least > 0 ? least : 1);
+		s.width = chunks < 2 ? 1 : chunks < executor->width ? chunks : executor->width;
+		while (s.rounds < MAX_ROUNDS && s.width << s.rounds <= chunks)
+			s.rounds++;
 	}
-	if (s.chunks > 1) {
-		executor->run(executor, run_chunk, &s, s.chunks);
+	if (s.width > 1) {
+		executor->run(executor, run_chunk, &s, s.width * s.rounds);
 		return;
 	}
-	s.chunks = 1;
+	s.rounds = 1;
 	run_chunk(&s, 0);
 }
