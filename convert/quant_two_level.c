@@ -2,7 +2,8 @@
  * Two-level grids: every row's own range first, then codes for the scales and zero-points of the
  * 16 rows, then, for each row, the pair of codes near its own with the least error.  The last
  * step is not in the paper; 3-bit scales and zero-points are coarse, and the best pair is often
- * not the pair of nearest ones.
+ * not the pair of nearest ones.  With 2-bit codes the ranges are those of least error first: they are much
+ * narrower than the values', and codes of scales reach no lower than the least of the tile.
  *
  * Spec: spec/terms/affine.md, "Two-level scales"
  *
@@ -13,6 +14,7 @@
 #include "bytes.h"
 
 #define SEARCH_REACH 3.0f   /* codes to either side of the nearest one */
+#define NARROW_STEPS 12u     /* of 5 % */
 #define MIN_SPREAD 0x1p-11f /* closer values count as one: f16 holds no more */
 
 struct quant_grid two_level_range(float low, float high, float top)
@@ -141,6 +143,24 @@ static bool row_range(const float *w, const float *importance, size_t count, flo
 	return true;
 }
 
+/* Narrow a row's own range to where its error is least. */
+static void narrow(const float *w, const float *importance, size_t count, struct quant_grid *grid)
+{
+	struct quant_grid full = *grid;
+	float best = row_error2(w, importance, count, grid), middle = full.top / 2.0f;
+	for (unsigned i = 1; i <= NARROW_STEPS; i++) {
+		float keep = 1.0f - 0.05f * (float)i;
+		struct quant_grid g = full;
+		g.scale = full.scale * keep;
+		g.zero = middle + (full.zero - middle) / keep;
+		float e = row_error2(w, importance, count, &g);
+		if (e < best) {
+			best = e;
+			*grid = g;
+		}
+	}
+}
+
 bool two_level_fit(const struct two_level_rule *rule, const float *w, size_t stride,
                    const float *importance, size_t rows, size_t count, struct two_level_tile *out,
                    size_t *row)
@@ -152,6 +172,8 @@ bool two_level_fit(const struct two_level_rule *rule, const float *w, size_t str
 	for (*row = 0; *row < rows; ++*row) {
 		struct quant_grid own;
 		used[*row] = row_range(w + *row * stride, importance + *row * count, count, f.top, &own);
+		if (rule->search && rule->bits == 2 && used[*row])
+			narrow(w + *row * stride, importance + *row * count, count, &own);
 		scale[*row] = own.scale;
 		zero[*row] = own.zero;
 		if (!isfinite(own.scale) || !isfinite(own.zero))
