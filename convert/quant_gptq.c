@@ -174,8 +174,9 @@ const struct quant_method quant_method_gptq = {
     .help = "rounding with error feedback (needs --calib); bits=2..8 (4),\n"
             "group=16|32|64|128|256|row (128), zero=int|real|sym (int),\n"
             "order=natural|act|static (static: most active columns first, groups as\n"
-            "stored), grid=minmax|mse|hessian|power (mse: scales by least squared error,\n"
-            "hessian: weighted by the Hessian, power: by |error|^2.4), damp=SHARE (1%), act=8|token|static as rtn (8)",
+            "stored), grid=minmax|mse|hessian|power|full (mse: scales by least squared\n"
+            "error, hessian: weighted by the Hessian, power: by |error|^2.4, full: that over\n"
+            "every scale and zero-point), damp=SHARE (1%), act=8|token|static as rtn (8)",
     .role = QUANT_QUANTIZE,
     .needs_inputs = true,
     .keys = gptq_keys,

@@ -241,6 +241,37 @@ static void search_power(const struct group *v, struct quant_grid *best)
 		offer_power(v, &full, part + (float)i / 100.0f, best);
 }
 
+/* The sum by powf(), which decides between near equals as the authors' code does. */
+static double exact_power_error(const struct group *v, const struct quant_grid *g)
+{
+	double sum = 0;
+	for (size_t j = 0; j < v->count; j++) {
+		float e = v->w[j] - quant_grid_value(g, quant_grid_code(g, v->w[j]));
+		sum += (double)powf(fabsf(e), 2.4f);
+	}
+	return sum;
+}
+
+static void search_full(const struct group *v, int steps, struct quant_grid *best)
+{
+	struct quant_grid full = *best, g = *best;
+	bool fixed = v->zero_mode == GRID_ZERO_SYM;
+	best->error2 = INFINITY;
+	for (int i = 1; i <= steps; i++) {
+		g.scale = f32_of_f16(f16_of_f32(full.scale * (float)i / (float)steps));
+		if (g.scale == 0.0f)
+			continue;
+		for (float zero = 0; zero <= (fixed ? 0 : v->top); zero++) {
+			g.zero = fixed ? full.zero : zero;
+			g.error2 = exact_power_error(v, &g);
+			if (g.error2 < best->error2)
+				*best = g;
+		}
+	}
+	if (!isfinite(best->error2))
+		*best = full;
+}
+
 /* ---- any ---- */
 
 bool quant_grid_fit(const struct quant_grid_rule *rule, const float *w, const float *importance,
@@ -272,6 +303,8 @@ bool quant_grid_fit(const struct quant_grid_rule *rule, const float *w, const fl
 		             out);
 	if (rule->search == GRID_POWER)
 		search_power(&v, out);
+	if (rule->search == GRID_FULL || rule->search == GRID_FULL_40)
+		search_full(&v, rule->search == GRID_FULL ? 100 : 40, out);
 	return true;
 }
 

@@ -18,15 +18,19 @@ enum { GRID_ZERO_SYM = 0, GRID_ZERO_INT = 1, GRID_ZERO_REAL = 2 }; /* affine.md,
 enum grid_search {
 	GRID_MINMAX, /* the ends of the range, which holds 0 */
 	GRID_LEAST,  /* narrower ranges, neighbouring zero-points, least-squares scale: least squared error */
-	GRID_POWER   /* narrower ranges, neighbouring zero-points: least sum of |error|^2.4, the authors' of GPTQ */
+	GRID_POWER,  /* narrower ranges, neighbouring zero-points: least sum of |error|^2.4, the authors' of GPTQ */
+	GRID_FULL,   /* the same over every zero-point and scales of 1 .. 100 %, the authors' of OWQ; slow */
+	GRID_FULL_40 /* 40 scales: theirs for groups and for sensitivities */
 };
 
 /* The option grid= of a method, by the order of its names.  FIT_HESSIAN: FIT_MSE with importances. */
-#define QUANT_FIT_NAMES "minmax|mse|hessian|power"
-enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN, FIT_POWER };
+#define QUANT_FIT_NAMES "minmax|mse|hessian|power|full"
+enum { FIT_MINMAX, FIT_MSE, FIT_HESSIAN, FIT_POWER, FIT_FULL };
 static inline enum grid_search grid_search_of(uint32_t fit)
 {
-	return fit == FIT_MINMAX ? GRID_MINMAX : fit == FIT_POWER ? GRID_POWER : GRID_LEAST;
+	static const enum grid_search search[] = {GRID_MINMAX, GRID_LEAST, GRID_LEAST, GRID_POWER,
+	                                          GRID_FULL};
+	return search[fit];
 }
 
 struct quant_grid_rule {

@@ -49,6 +49,8 @@ static void owq_rule(const struct scheme_link *link, struct quant_grid_rule *rul
 	rule->group_size = scheme_u32(link, OWQ_GROUP);
 	rule->zero_mode = scheme_u32(link, OWQ_ZERO);
 	rule->search = grid_search_of(scheme_u32(link, OWQ_GRID));
+	if (rule->search == GRID_FULL && rule->group_size > 0)
+		rule->search = GRID_FULL_40;
 }
 
 /* Columns to keep of n.  name: of the weight, or NULL. */
@@ -95,8 +97,11 @@ static void fit_plain(void *ctx, size_t row)
 {
 	const struct owq_work *k = ctx;
 	const struct quant_codes *c = &k->codes;
+	struct quant_grid_rule rule = c->rule;
+	if (rule.search == GRID_FULL)
+		rule.search = GRID_FULL_40;
 	for (size_t g = 0; g < c->groups; g++)
-		if (!quant_grid_fit(&c->rule, k->w + row * c->n + g * c->group_size, NULL,
+		if (!quant_grid_fit(&rule, k->w + row * c->n + g * c->group_size, NULL,
 		                    group_count(c, g), &k->plain[row * c->groups + g]))
 			k->too_large[row] = true;
 }
@@ -382,8 +387,8 @@ const struct quant_method quant_method_owq = {
     .help = "rounding with error feedback, sensitive columns kept (needs --calib);\n"
             "bits=B.F (4.01: B bits, F for columns), columns=N (0: from bits),\n"
             "group=16|32|64|128|256|row (row), zero=int|sym (int), order=natural|act\n"
-            "(act), grid=minmax|mse|hessian|power (power: least |error|^2.4),\n"
-            "dtype=f16|bf16 (f16), damp=SHARE (1%)",
+            "(act), grid=minmax|mse|hessian|power|full (power: least |error|^2.4, full: that\n"
+            "over every scale and zero-point, slow), dtype=f16|bf16 (f16), damp=SHARE (1%)",
     .role = QUANT_QUANTIZE,
     .needs_inputs = true,
     .keys = owq_keys,

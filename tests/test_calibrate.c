@@ -239,6 +239,63 @@ static void test_gptq(void **state)
 	free_problem(p);
 }
 
+/* ---- the full search of grids ---- */
+
+/* Least sum of |error|^2.4 over every zero-point and 'steps' scales. */
+static double least_power(const float *w, size_t count, double top, double steps)
+{
+	double low = 0, high = 0, least = INFINITY;
+	for (size_t j = 0; j < count; j++) {
+		low = fmin(low, (double)w[j]);
+		high = fmax(high, (double)w[j]);
+	}
+	double full = half((high - low) / top);
+	for (double i = 1; i <= steps; i++) {
+		double s = half(full * i / steps);
+		for (double z = 0; z <= top; z++) {
+			double sum = 0;
+			for (size_t j = 0; j < count; j++) {
+				double q = fmin(fmax(nearbyint((double)w[j] / s) + z, 0), top);
+				sum += pow(fabs((double)w[j] - s * (q - z)), 2.4);
+			}
+			least = fmin(least, sum);
+		}
+	}
+	return least;
+}
+
+/* Columns that do not depend on each other: what is rounded is the weights themselves. */
+static void test_full_grids(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		size_t group;
+		double top, steps;
+	} cases[] = {{"gptq:bits=3,group=row,grid=full", N, 7, 100},
+	             {"gptq:bits=2,group=32,grid=full", 32, 3, 100},
+	             {"owq:bits=3,columns=0,group=32,grid=full", 32, 7, 40}};
+	static float out[M * N], h[N * N];
+	struct problem *p = make_problem(N);
+	struct calibration_inputs in = *p->in;
+	for (size_t i = 0; i < N * N; i++)
+		h[i] = i % (N + 1) == 0 ? 1.0f : 0.0f;
+	in.hessian = h;
+	for (size_t c = 0; c < PITH_ARRAY_LENGTH(cases); c++) {
+		struct quant_result q;
+		assert_int_equal(run(p, cases[c].text, &in, out, &q), PITH_OK);
+		quant_result_free(&q);
+		for (size_t first = 0; first < M * N; first += cases[c].group) {
+			double sum = 0;
+			for (size_t j = first; j < first + cases[c].group; j++)
+				sum += pow(fabs((double)p->w[j] - (double)out[j]), 2.4);
+			double least = least_power(p->w + first, cases[c].group, cases[c].top, cases[c].steps);
+			assert_true(sum <= least * (1 + 1e-4) && sum >= least * (1 - 1e-4));
+		}
+	}
+	free_problem(p);
+}
+
 /* ---- awkward Hessians ---- */
 
 static void test_dead_column(void **state)
@@ -323,6 +380,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_statistics), cmocka_unit_test(test_gptq),
+	    cmocka_unit_test(test_full_grids),
 	    cmocka_unit_test(test_dead_column), cmocka_unit_test(test_singular),
 	    cmocka_unit_test(test_not_finite), cmocka_unit_test(test_chains),
 	};
