@@ -17,7 +17,7 @@ CROSS_PACKAGES = gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
 
 # The embedded model: made from the checkpoint in the tree (models/README.md says how it was chosen).
 DEFAULT_SOURCE = models/books6m
-DEFAULT_SCHEME = rtn:bits=6,group=64
+DEFAULT_SCHEME = rtn:bits=6,group=256,act=token,zero=sym
 
 # ---- sources: every .c of a folder, no lists ----
 PITH_DIRS = format loader
