@@ -33,8 +33,9 @@ void allocate_candidates_make(double bits, struct allocate_candidates *out)
 	memset(out, 0, sizeof(*out));
 	unsigned at = bits < 2 ? 2 : bits > 8 ? 8 : (unsigned)bits;
 	unsigned low = at > 2 ? at - 1 : 2, high = low + WIDTHS - 1 < 8 ? low + WIDTHS - 1 : 8;
-	for (unsigned b = low; b <= high; b++) {
-		for (size_t i = 0; i < PITH_ARRAY_LENGTH(forms); i++) {
+	/* those that share a factor of the Hessian one after the other */
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(forms); i++) {
+		for (unsigned b = low; b <= high; b++) {
 			char text[SCHEME_TEXT_CAP];
 			snprintf(text, sizeof(text), forms[i], b);
 			if (scheme_parse(text, &out->scheme[out->count], NULL) != PITH_OK)

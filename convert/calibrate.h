@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct hessian_memo;
+
 /*
  * Inputs of one linear [m, n], over all calibration tokens.  Borrowed by the method, read-only,
  * valid during the call.
@@ -29,6 +31,8 @@ struct calibration_inputs {
 	/* [sample_count, n] f32: rows spread evenly over the calibration text, for searches (<= 512). */
 	const float *sample;
 	size_t sample_count;
+	/* Where methods keep the Hessian's factor for one another (quant_hessian.h), or NULL. */
+	struct hessian_memo *memo;
 };
 
 #endif

@@ -3,7 +3,7 @@
  */
 #include "calibrate_stats.h"
 
-#include "quant.h"
+#include "quant_hessian.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -14,6 +14,7 @@
 
 struct calibration_stats {
 	struct calibration_inputs inputs; /* borrows what follows */
+	struct hessian_memo memo;
 	size_t n;
 	uint64_t token_count, seen;
 	float *hessian;                        /* [n, n], upper triangle until finished */
@@ -63,6 +64,7 @@ void calibration_stats_free(struct calibration_stats *s)
 {
 	if (!s)
 		return;
+	hessian_memo_clear(&s->memo);
 	free(s->hessian);
 	free(s->absmax);
 	free(s->sum);
@@ -126,7 +128,7 @@ static void publish(struct calibration_stats *s)
 	s->inputs = (struct calibration_inputs){
 	    .n = s->n, .token_count = s->seen, .hessian = s->hessian, .absmax = s->absmax,
 	    .min = s->min, .max = s->max, .mean = s->mean, .mean_abs = s->mean_abs,
-	    .sample = s->sample, .sample_count = s->sample_count};
+	    .sample = s->sample, .sample_count = s->sample_count, .memo = &s->memo};
 }
 
 const struct calibration_inputs *calibration_stats_inputs(const struct calibration_stats *s)

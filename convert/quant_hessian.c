@@ -118,6 +118,7 @@ pith_status hessian_factor_make_in(const struct quant_job *job, const uint32_t *
                                    struct hessian_factor *out, struct pith_error *err)
 {
 	size_t n = job->n;
+	hessian_memo_clear(job->inputs->memo);
 	*out = (struct hessian_factor){.n = n};
 	out->order = malloc(n * sizeof(*out->order));
 	out->dead = malloc(n * sizeof(*out->dead));
@@ -135,8 +136,8 @@ pith_status hessian_factor_make_in(const struct quant_job *job, const uint32_t *
 	return status;
 }
 
-pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order order, double damp,
-                                struct hessian_factor *out, struct pith_error *err)
+static pith_status make_sorted(const struct quant_job *job, enum hessian_order order, double damp,
+                               struct hessian_factor *out, struct pith_error *err)
 {
 	uint32_t *sorted = malloc(job->n * sizeof(*sorted));
 	pith_status status = sorted ? hessian_sort(job, order, sorted, err) : quant_no_memory(job, err);
@@ -147,10 +148,54 @@ pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order 
 	return status;
 }
 
+/* The memo's factor with an order and marks of its own, which methods take and change. */
+static pith_status borrow(const struct quant_job *job, const struct hessian_memo *memo,
+                          struct hessian_factor *out, struct pith_error *err)
+{
+	size_t n = memo->factor.n;
+	*out = memo->factor;
+	out->borrowed = true;
+	out->order = malloc(n * sizeof(*out->order));
+	out->dead = malloc(n * sizeof(*out->dead));
+	if (!out->order || !out->dead) {
+		hessian_factor_free(out);
+		return quant_no_memory(job, err);
+	}
+	memcpy(out->order, memo->factor.order, n * sizeof(*out->order));
+	memcpy(out->dead, memo->factor.dead, n * sizeof(*out->dead));
+	return PITH_OK;
+}
+
+pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order order, double damp,
+                                struct hessian_factor *out, struct pith_error *err)
+{
+	struct hessian_memo *memo = job->inputs->memo;
+	const float *hessian = job->inputs->hessian;
+	if (!memo)
+		return make_sorted(job, order, damp, out, err);
+	if (memo->hessian != hessian || memo->order != order || memo->damp != damp) {
+		memset(out, 0, sizeof(*out));
+		PITH_TRY(make_sorted(job, order, damp, &memo->factor, err));
+		memo->hessian = hessian;
+		memo->order = order;
+		memo->damp = damp;
+	}
+	return borrow(job, memo, out, err);
+}
+
+void hessian_memo_clear(struct hessian_memo *m)
+{
+	if (!m)
+		return;
+	hessian_factor_free(&m->factor);
+	m->hessian = NULL;
+}
+
 void hessian_factor_free(struct hessian_factor *f)
 {
 	free(f->order);
 	free(f->dead);
-	free(f->upper);
+	if (!f->borrowed)
+		free(f->upper);
 	memset(f, 0, sizeof(*f));
 }

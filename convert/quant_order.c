@@ -46,6 +46,7 @@ static pith_status order_inputs(struct ordered *o, struct pith_error *err)
 	for (size_t i = 0; i < samples; i++)
 		take_vector(in->sample + i * n, o->order, n, sample + i * n);
 	o->inputs = *in;
+	o->inputs.memo = NULL; /* of another order */
 	o->inputs.hessian = hessian;
 	o->inputs.sample = sample;
 	o->inputs.absmax = take_vector(in->absmax, o->order, n, p);

@@ -356,6 +356,33 @@ static void test_not_finite(void **state)
 	free_problem(p);
 }
 
+/* What methods keep for one another changes no result, whoever comes first. */
+static void test_memo(void **state)
+{
+	(void)state;
+	static const char *const text[] = {"gptq:bits=3,group=32", "spqr:bits=2", "gptq:order=natural",
+	                                   "owq:bits=3,columns=4", "gptq:bits=3,group=32,damp=5%",
+	                                   "sparsegpt:50%", "spqr:bits=3,order=identity", "rptq+gptq"};
+	static float kept[M * N], fresh[M * N];
+	struct problem *p = make_problem(7);
+	struct calibration_inputs alone = *p->in;
+	assert_true(alone.memo != NULL);
+	alone.memo = NULL;
+	for (size_t i = 0; i < 3 * PITH_ARRAY_LENGTH(text); i++) {
+		struct quant_result a, b;
+		const char *s = text[i * 5 % PITH_ARRAY_LENGTH(text)];
+		assert_int_equal(run(p, s, p->in, kept, &a), PITH_OK);
+		assert_int_equal(run(p, s, &alone, fresh, &b), PITH_OK);
+		assert_memory_equal(kept, fresh, sizeof(kept));
+		assert_int_equal(a.permute != NULL, b.permute != NULL);
+		if (a.permute)
+			assert_memory_equal(a.permute, b.permute, N * sizeof(*a.permute));
+		quant_result_free(&a);
+		quant_result_free(&b);
+	}
+	free_problem(p);
+}
+
 /* ---- chains ---- */
 
 static void test_chains(void **state)
@@ -382,7 +409,8 @@ int main(void)
 	    cmocka_unit_test(test_statistics), cmocka_unit_test(test_gptq),
 	    cmocka_unit_test(test_full_grids),
 	    cmocka_unit_test(test_dead_column), cmocka_unit_test(test_singular),
-	    cmocka_unit_test(test_not_finite), cmocka_unit_test(test_chains),
+	    cmocka_unit_test(test_not_finite), cmocka_unit_test(test_memo),
+	    cmocka_unit_test(test_chains),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
