@@ -18,6 +18,8 @@ CROSS_PACKAGES = gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
 # The embedded model: made from the checkpoint in the tree (models/README.md says how it was chosen).
 DEFAULT_SOURCE = models/books6m
 DEFAULT_SCHEME = rtn:bits=6,group=256,act=token,zero=sym
+# That of 'pith zip --level fast', of the same scheme.
+FAST_SOURCE = models/tiny1m
 
 # ---- sources: every .c of a folder, no lists ----
 PITH_DIRS = format loader
@@ -60,7 +62,7 @@ Q = $(if $(V),,@echo '  $@' &&) # make V=1 shows the commands
 
 .PHONY: all models
 all: $(STATIC) $(B)/libpith.so $(B)/libpithrun.so $(B)/pith
-models: $(B)/models/default.pith
+models: $(B)/models/default.pith $(B)/models/fast.pith
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
@@ -87,15 +89,19 @@ $(B)/libpithrun.so: $(RUN_OBJECTS) $(B)/libpith.so $(wildcard runtime/libpithrun
 		-L$(B) -lpith $(PITH_LIBS) -pthread
 	@ln -sf libpithrun.so.$(SOVERSION) $@
 
-# ---- the command: built without a model first, which makes the model that is linked in ----
-$(B)/stage1/default.pith: $(B)/flags
+# ---- the command: built without models first, which makes the models that are linked in ----
+$(B)/stage1/default.pith $(B)/stage1/fast.pith: $(B)/flags
 	@mkdir -p $(@D)
 	@: > $@
-$(B)/models/default.pith: $(B)/stage1/pith $(wildcard $(DEFAULT_SOURCE)/*)
+$(B)/models/default.pith: $(wildcard $(DEFAULT_SOURCE)/*)
+$(B)/models/fast.pith: $(wildcard $(FAST_SOURCE)/*)
+$(B)/models/default.pith: SOURCE = $(DEFAULT_SOURCE)
+$(B)/models/fast.pith: SOURCE = $(FAST_SOURCE)
+$(B)/models/default.pith $(B)/models/fast.pith: $(B)/stage1/pith
 	@mkdir -p $(@D)
-	$(B)/stage1/pith convert $(DEFAULT_SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)' --kv int8
-$(B)/stage1/embed_model.o: $(B)/stage1/default.pith
-$(B)/models/embed_model.o: $(B)/models/default.pith
+	$(B)/stage1/pith convert $(SOURCE) -o $@ --force --scheme '$(DEFAULT_SCHEME)' --kv int8
+$(B)/stage1/embed_model.o: $(B)/stage1/default.pith $(B)/stage1/fast.pith
+$(B)/models/embed_model.o: $(B)/models/default.pith $(B)/models/fast.pith
 $(B)/stage1/embed_model.o $(B)/models/embed_model.o: cli/embed_model.S
 	$(Q)$(CC) -c -Wa,-I$(@D) -o $@ $<
 $(B)/stage1/pith: $(B)/stage1/embed_model.o

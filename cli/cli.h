@@ -161,9 +161,14 @@ void cli_cleanup_remove(const char *path);
 /* Installs the handlers; called by main. */
 void cli_signals_install(void);
 
-/* ---- the embedded model ---- */
+/* ---- the embedded models ---- */
 
-/* The .pith file linked into the command, aligned to 64; NULL when built without one. */
-const void *cli_default_model(size_t *nbytes);
+enum cli_embedded {
+	CLI_EMBEDDED_DEFAULT,
+	CLI_EMBEDDED_FAST, /* of archives of the level fast */
+	CLI_EMBEDDED_COUNT,
+};
+/* A .pith file linked into the command, aligned to 64; NULL when built without. */
+const void *cli_embedded_model(enum cli_embedded which, size_t *nbytes);
 
 #endif

@@ -202,7 +202,7 @@ static void installed_path(const char *identity, char *path, size_t cap)
 		path[0] = '\0';
 }
 
-/* Nobody named one: the program's own, or the one whose file is named by the identity. */
+/* Nobody named one: one of the program's own, or the one whose file is named by the identity. */
 static int search_model(struct cli *cli, struct cli_archive *a, const struct cli_model_options *options)
 {
 	char wanted[33], here[64];
@@ -210,20 +210,23 @@ static int search_model(struct cli *cli, struct cli_archive *a, const struct cli
 	cli_format_digest(a->info.model_identity, wanted);
 	snprintf(here, sizeof(here), "models/%s.pith", wanted);
 	installed_path(wanted, a->model_path, sizeof(a->model_path));
-	const char *const paths[] = {NULL, here, a->model_path};
-	for (size_t i = 0; i < PITH_ARRAY_LENGTH(paths); i++) {
-		bool is_there = paths[i] != NULL ? access(paths[i], R_OK) == 0 : cli_default_model(&nbytes) != NULL;
+	const char *const paths[] = {here, a->model_path};
+	for (size_t i = 0; i < CLI_EMBEDDED_COUNT + PITH_ARRAY_LENGTH(paths); i++) {
+		struct cli_model_options own = *options;
+		own.embedded = i < CLI_EMBEDDED_COUNT ? (enum cli_embedded)i : CLI_EMBEDDED_DEFAULT;
+		const char *path = i < CLI_EMBEDDED_COUNT ? NULL : paths[i - CLI_EMBEDDED_COUNT];
+		bool is_there = path != NULL ? access(path, R_OK) == 0 : cli_embedded_model(own.embedded, &nbytes) != NULL;
 		if (!is_there)
 			continue;
-		int code = cli_model_open(cli, paths[i], options, &a->model);
-		if (paths[i] == here)
+		int code = cli_model_open(cli, path, &own, &a->model);
+		if (path == here)
 			a->model.path = strcpy(a->model_path, here);
 		if (code != CLI_OK || is_wanted(a))
 			return code;
 		cli_model_close(&a->model);
 	}
 	cli_say(cli,
-	        "%s: needs the model with identity %s, which is neither the embedded one nor %s nor %s: name it "
+	        "%s: needs the model with identity %s, which is neither an embedded one nor %s nor %s: name it "
 	        "with -m",
 	        a->path, wanted, here, a->model_path);
 	return CLI_UNSUPPORTED;

@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pith_status open_file(const char *path, bool no_verify, struct pith_file **out,
-                             struct pith_error *err)
+static pith_status open_file(const char *path, const struct cli_model_options *options,
+                             struct pith_file **out, struct pith_error *err)
 {
-	unsigned flags = no_verify ? PITH_OPEN_NO_VERIFY : 0;
+	unsigned flags = options->no_verify ? PITH_OPEN_NO_VERIFY : 0;
 	size_t nbytes;
 	if (path != NULL)
 		return pith_file_open(path, flags, out, err);
-	const void *data = cli_default_model(&nbytes);
+	const void *data = cli_embedded_model(options->embedded, &nbytes);
 	if (data == NULL)
 		return pith_fail(err, PITH_E_UNSUPPORTED, PITH_NO_OFF, NULL,
 		                 "this pith was built without an embedded model: name a file");
@@ -54,7 +54,7 @@ int cli_model_open(struct cli *cli, const char *path, const struct cli_model_opt
 {
 	struct pith_error err;
 	*out = (struct cli_model){.path = path != NULL ? path : "embedded model"};
-	if (open_file(path, options->no_verify, &out->file, &err) == PITH_OK &&
+	if (open_file(path, options, &out->file, &err) == PITH_OK &&
 	    open_model(out, options, &err) == PITH_OK)
 		return CLI_OK;
 	return cli_fail(cli, out->path, &err);

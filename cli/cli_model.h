@@ -21,10 +21,11 @@ struct cli_model {
 
 struct cli_model_options {
 	bool no_verify, tokenizer;
+	enum cli_embedded embedded; /* which, when no file is named */
 };
 
 /*
- * Open 'path'; NULL: the embedded model.  Says what is wrong and returns an exit code, or
+ * Open 'path'; NULL: an embedded model.  Says what is wrong and returns an exit code, or
  * CLI_OK.  Close it in both cases.
  */
 int cli_model_open(struct cli *cli, const char *path, const struct cli_model_options *options,

@@ -27,7 +27,7 @@ static int first_logits(struct cli *cli, const char *path, bool no_verify,
 	struct pith_session *s = NULL;
 	struct pith_error err;
 	struct cli_model m;
-	int code = cli_model_open(cli, path, &(struct cli_model_options){no_verify, false}, &m);
+	int code = cli_model_open(cli, path, &(struct cli_model_options){.no_verify = no_verify}, &m);
 	if (code == CLI_OK && (pith_session_new(m.model, &options, &s, &err) != PITH_OK ||
 	                       pith_session_step(s, &row, 1, NULL, &err) != PITH_OK))
 		code = cli_fail(cli, m.path, &err);

@@ -351,7 +351,7 @@ static int bench_file(struct cli *cli, const struct bench_options *o, const char
 		code = measure_start(b, path);
 	}
 	if (code == CLI_OK)
-		code = cli_model_open(cli, path, &(struct cli_model_options){o->no_verify, false}, &m);
+		code = cli_model_open(cli, path, &(struct cli_model_options){.no_verify = o->no_verify}, &m);
 	if (code == CLI_OK) {
 		size_t half = (size_t)(m.info.context_length + 1) / 2;
 		b->m = &m;

@@ -218,9 +218,10 @@ static int eval_run(struct cli *cli, const void *options)
 	if (o->text == NULL)
 		return cli_usage(cli, "--text FILE is needed");
 	int code = cli_model_open(cli, cli->operand_count > 0 ? cli->operand[0] : NULL,
-	                          &(struct cli_model_options){o->no_verify, true}, &m);
+	                          &(struct cli_model_options){
+	                              .no_verify = o->no_verify, .tokenizer = true}, &m);
 	if (code == CLI_OK && o->against != NULL)
-		code = cli_model_open(cli, o->against, &(struct cli_model_options){o->no_verify, false},
+		code = cli_model_open(cli, o->against, &(struct cli_model_options){.no_verify = o->no_verify},
 		                      &against);
 	if (code == CLI_OK)
 		code = run_eval(cli, o, &m, &against);

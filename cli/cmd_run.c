@@ -182,7 +182,8 @@ static int run_run(struct cli *cli, const void *options)
 	    !(o->min_p >= 0 && o->min_p < 1))
 		return cli_usage(cli, "--temp is 0 or more, --top-p above 0 up to 1, --min-p from 0 to below 1");
 	int code = cli_model_open(cli, cli->operand_count > 0 ? cli->operand[0] : NULL,
-	                          &(struct cli_model_options){o->no_verify, true}, &m);
+	                          &(struct cli_model_options){
+	                              .no_verify = o->no_verify, .tokenizer = true}, &m);
 	if (code == CLI_OK)
 		code = run_model(cli, o, &m);
 	cli_model_close(&m);

@@ -202,7 +202,7 @@ const struct cli_command cmd_unzip = {
 	    "left of them, and does without the directory at the archive's end if that is lost.\n"
 	    "\n"
 	    "The archive names the model it was coded with.  Unless -m says which, it is the one inside\n"
-	    "the archive, the embedded one, or models/IDENTITY.pith here or where pith is\n"
+	    "the archive, an embedded one, or models/IDENTITY.pith here or where pith is\n"
 	    "installed.  Another one, or none, is exit code 4.\n",
 	.examples = "pith unzip corpus.pz\n"
 	            "pith unzip --to-tar corpus.pz | tar t\n"

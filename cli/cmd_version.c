@@ -34,14 +34,13 @@ static json_t *kernel_sets(void)
 	return list;
 }
 
-/* Identity of the embedded model as text; "none" without one. */
-static const char *default_identity(char text[33])
+/* Identity of an embedded model as text; "none" without one. */
+static const char *identity_of(enum cli_embedded which, char text[33], size_t *nbytes)
 {
-	size_t nbytes;
-	const void *data = cli_default_model(&nbytes);
+	const void *data = cli_embedded_model(which, nbytes);
 	struct pith_file *file;
 	struct pith_file_info info;
-	if (data == NULL || pith_file_open_memory(data, nbytes, 0, &file, NULL) != PITH_OK)
+	if (data == NULL || pith_file_open_memory(data, *nbytes, 0, &file, NULL) != PITH_OK)
 		return "none";
 	pith_file_info(file, &info);
 	pith_file_close(file);
@@ -51,25 +50,28 @@ static const char *default_identity(char text[33])
 static int version_run(struct cli *cli, const void *options)
 {
 	const struct version_options *o = options;
-	char identity[33], xxhash[24];
+	char text[2][33], xxhash[24];
 	unsigned xxh = XXH_versionNumber();
-	size_t model_nbytes;
+	size_t nbytes, fast_nbytes;
+	const char *identity = identity_of(CLI_EMBEDDED_DEFAULT, text[0], &nbytes);
+	const char *fast = identity_of(CLI_EMBEDDED_FAST, text[1], &fast_nbytes);
 	(void)cli;
-	cli_default_model(&model_nbytes);
 	snprintf(xxhash, sizeof(xxhash), "%u.%u.%u", xxh / 10000, xxh / 100 % 100, xxh % 100);
 	if (o->json)
 		return cli_print_json(json_pack(
-		    "{s:s, s:s, s:o, s:i, s:i, s:{s:s, s:I}, s:{s:s, s:s, s:s, s:s}}", "version",
+		    "{s:s, s:s, s:o, s:i, s:i, s:{s:s, s:I}, s:{s:s, s:I}, s:{s:s, s:s, s:s, s:s}}", "version",
 		    pith_version(), "kernels", pith_kernels_active(), "kernels_available",
 		    kernel_sets(), "numerics_version", (int)PITH_NUMERICS_VERSION,
 		    "container_version", (int)PITH_CONTAINER_VERSION, "default_model", "identity",
-		    default_identity(identity), "bytes", (json_int_t)model_nbytes, "libraries",
+		    identity, "bytes", (json_int_t)nbytes, "fast_model", "identity", fast, "bytes",
+		    (json_int_t)fast_nbytes, "libraries",
 		    "zstd", ZSTD_versionString(), "xxhash", xxhash, "libarchive",
 		    archive_version_string(), "jansson", jansson_version_str()));
 	printf("pith %s\n", pith_version());
 	printf("kernels    %s\n", pith_kernels_active());
 	printf("numerics   %u\ncontainer  %u\n", PITH_NUMERICS_VERSION, PITH_CONTAINER_VERSION);
-	printf("model      %s (%zu bytes)\n", default_identity(identity), model_nbytes);
+	printf("model      %s (%zu bytes)\n", identity, nbytes);
+	printf("fast       %s (%zu bytes)\n", fast, fast_nbytes);
 	printf("libraries  zstd %s, xxHash %s, %s, jansson %s\n", ZSTD_versionString(), xxhash,
 	       archive_version_string(), jansson_version_str());
 	return CLI_OK;

@@ -33,7 +33,7 @@ static const struct cli_option zip_table[] = {
     {"output", 'o', CLI_STRING, offsetof(struct zip_options, output), "OUT.pz",
      "the archive to write; '-': standard output"},
     {"model", 'm', CLI_STRING, offsetof(struct zip_options, model), "MODEL",
-     "the model to code with; default: the embedded one"},
+     "the model to code with; default: the embedded one, at the level fast a smaller\none"},
     {"threads", 0, CLI_COUNT, offsetof(struct zip_options, threads), "N",
      "threads; default: all cores.  The archive does not depend on it"},
     {"level", 'l', CLI_STRING, offsetof(struct zip_options, level), "LEVEL",
@@ -220,10 +220,16 @@ static pith_status write_archive(struct zipping *z, struct zip_items *items,
 
 /* ---- the model ---- */
 
+/* What a level codes with, when no model is named. */
+static enum cli_embedded embedded_of(const struct zip_options *o)
+{
+	return level_of(o->level) == PITH_LEVEL_FAST ? CLI_EMBEDDED_FAST : CLI_EMBEDDED_DEFAULT;
+}
+
 static int open_model(struct zipping *z)
 {
 	const struct zip_options *o = z->options;
-	struct cli_model_options options = {.tokenizer = true};
+	struct cli_model_options options = {.tokenizer = true, .embedded = embedded_of(o)};
 	struct pith_error err;
 	int code = cli_model_open(z->cli, o->model, &options, &z->model);
 	if (code == CLI_OK && pith_text_coder_new(z->model.model, z->model.tokenizer, &z->coder, &err) != PITH_OK)
@@ -241,7 +247,7 @@ static int load_embed(struct zipping *z)
 {
 	struct stat st;
 	if (z->options->model == NULL) {
-		z->embed = cli_default_model(&z->embed_nbytes);
+		z->embed = cli_embedded_model(embedded_of(z->options), &z->embed_nbytes);
 		return CLI_OK;
 	}
 	int fd = open(z->options->model, O_RDONLY | O_CLOEXEC);

@@ -1,14 +1,17 @@
 /*
- * Access to the model that embed_model.S links in.
+ * Access to the models that embed_model.S links in.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cli.h"
 
 extern const unsigned char pith_default_model_start[], pith_default_model_end[];
+extern const unsigned char pith_fast_model_start[], pith_fast_model_end[];
 
-const void *cli_default_model(size_t *nbytes)
+const void *cli_embedded_model(enum cli_embedded which, size_t *nbytes)
 {
-	*nbytes = (size_t)((uintptr_t)pith_default_model_end - (uintptr_t)pith_default_model_start);
-	return *nbytes > 0 ? pith_default_model_start : NULL;
+	const unsigned char *start = which == CLI_EMBEDDED_FAST ? pith_fast_model_start : pith_default_model_start;
+	const unsigned char *end = which == CLI_EMBEDDED_FAST ? pith_fast_model_end : pith_default_model_end;
+	*nbytes = (size_t)((uintptr_t)end - (uintptr_t)start);
+	return *nbytes > 0 ? start : NULL;
 }

@@ -8,9 +8,10 @@ embedded_is_small() {
 	"$PITH" version --json | "$PYTHON" -c '
 import json, sys
 d = json.load(sys.stdin)
-assert 0 < d["default_model"]["bytes"] <= 5000000, d
+assert 0 < d["fast_model"]["bytes"] < d["default_model"]["bytes"] <= 5000000, d
+assert d["fast_model"]["identity"] != d["default_model"]["identity"], d
 assert d["kernels"] == d["kernels_available"][0], d'
 }
-check 'embedded model of at most 5 MB' embedded_is_small
+check 'two embedded models, of at most 5 MB each' embedded_is_small
 check_exit 2 'operand' "$PITH" version x
 finish

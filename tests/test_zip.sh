@@ -34,6 +34,16 @@ for level in fast default small; do
 	check_exit 0 'cat' "$PITH" cat -m "$M" "$T/$level.pz" level.txt
 	check 'the text is back' cmp "$T/out" "$T/level.txt"
 done
+check_exit 0 'zip --level fast with no model named' sh -c 'cd "$T" && "$PITH" zip --level fast -o own.pz level.txt'
+check_exit 0 'cat finds the model' "$PITH" cat "$T/own.pz" level.txt
+check 'the text is back' cmp "$T/out" "$T/level.txt"
+check_exit 0 'list' "$PITH" list "$T/own.pz" --json
+own() { "$PITH" version --json | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["fast_model"]["identity"])'; }
+check 'it is the one for fast' json "d['model_identity'] == '$(own)'"
+check_exit 0 'zip --level fast --embed-model' sh -c 'cd "$T" && "$PITH" zip --level fast --embed-model -f -o own.pz level.txt'
+check 'that model is inside' sh -c '[ "$(wc -c <"$1")" -gt 700000 ] && [ "$(wc -c <"$1")" -lt 1100000 ]' - "$T/own.pz"
+check_exit 0 'cat' "$PITH" cat "$T/own.pz" level.txt
+check 'the text is back' cmp "$T/out" "$T/level.txt"
 check 'levels differ' sh -c '! cmp -s "$T/fast.pz" "$T/small.pz"'
 
 # ---- pipes ----
