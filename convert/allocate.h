@@ -15,6 +15,13 @@
 #include "calibrate_model.h"
 
 #define ALLOCATE_MAX_CANDIDATES 40u
+/*
+ * Rows of a weight that candidates are measured on, evenly spread; a method's rows are nearly
+ * independent.
+ */
+#define ALLOCATE_MEASURE_ROWS 128u
+/* Tokens that each weight's own stream has, or one sample if that is longer. */
+#define ALLOCATE_PROBE_TOKENS 2048u
 
 struct allocate_candidates {
 	struct scheme scheme[ALLOCATE_MAX_CANDIDATES];

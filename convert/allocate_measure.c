@@ -20,13 +20,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/*
- * Rows of a weight that candidates are measured on, evenly spread; a method's rows are nearly
- * independent.
- */
-#define MEASURE_ROWS 128u
-/* Tokens that each weight's own stream has, or one sample if that is longer. */
-#define PROBE_TOKENS 2048u
 #define TASK_TOKENS 64u
 
 struct measure {
@@ -96,8 +89,8 @@ static pith_status measure_choices(const struct measure *m, const struct quant_j
 {
 	struct quant_job job = *whole;
 	float *rows = NULL;
-	if (job.m > MEASURE_ROWS) {
-		job.m = MEASURE_ROWS;
+	if (job.m > ALLOCATE_MEASURE_ROWS) {
+		job.m = ALLOCATE_MEASURE_ROWS;
 		rows = malloc(job.m * job.n * sizeof(*rows));
 		if (!rows)
 			return no_memory(err);
@@ -408,7 +401,7 @@ static pith_status measure_divergence(struct measure *m, struct pith_error *err)
 static pith_status measure_all(struct measure *m, struct pith_error *err)
 {
 	const struct calibration_run *run = m->pass.run;
-	m->probe_samples = PROBE_TOKENS / m->pass.text.length;
+	m->probe_samples = ALLOCATE_PROBE_TOKENS / m->pass.text.length;
 	if (m->probe_samples == 0)
 		m->probe_samples = 1;
 	if (m->probe_samples > m->pass.text.sample_count)

@@ -3,6 +3,7 @@
  */
 #include "calibrate_cost.h"
 
+#include "allocate.h"
 #include "calibrate_fold.h"
 #include "calibrate_stats.h"
 
@@ -100,6 +101,40 @@ static uint64_t solve_memory(uint64_t m, uint64_t n)
 	       12 * (uint64_t)QUANT_PIECE_ELEMENTS;
 }
 
+static bool measures(const struct calibration_run *run)
+{
+	return run->options->bits > 0 || run->options->size > 0;
+}
+
+/* Weights that may have a stream of their own, and its tokens. */
+static uint64_t probe_count(const struct calibration_run *run)
+{
+	uint64_t count = 0;
+	for (size_t i = 0; i < run->recipe->step_count; i++)
+		count += run->recipe->step[i].want->rank == 2;
+	return count;
+}
+
+static uint64_t probe_tokens(const struct calibration_run *run)
+{
+	uint64_t length = calibration_sample_length(run), count = calibration_sample_count(run);
+	uint64_t samples = length < ALLOCATE_PROBE_TOKENS ? ALLOCATE_PROBE_TOKENS / length : 1;
+	return (samples < count ? samples : count) * length;
+}
+
+/* What choosing schemes holds beside a block and a solve: head, table, streams, a weight as stored. */
+static uint64_t measure_memory(const struct calibration_run *run,
+                               const struct calibration_shape *s, uint64_t *spilled)
+{
+	uint64_t vocab = import_plan_u64(run->plan, "vocab_size");
+	uint64_t probes = 4 * probe_count(run) * probe_tokens(run) * s->hidden;
+	uint64_t heads = 8 * vocab * s->hidden, threads = run->options->threads;
+	uint64_t logits = 64 * 4 * (s->hidden + 2 * vocab) * (threads > 0 ? threads : 1);
+	bool on_disk = probes > calibration_stream_limit(run);
+	*spilled += on_disk ? probes : 0;
+	return heads + logits + 4 * s->ffn * s->hidden + (on_disk ? 0 : probes);
+}
+
 uint64_t calibrate_memory(const struct calibration_run *run, uint64_t *spilled)
 {
 	struct calibration_shape s = calibration_widest(run->plan);
@@ -116,8 +151,10 @@ uint64_t calibrate_memory(const struct calibration_run *run, uint64_t *spilled)
 	uint64_t table = 4 * vocab * s.hidden + solve_memory(vocab, s.hidden);
 	rows = rows < tokens ? rows : tokens;
 	*spilled = one > calibration_stream_limit(run) ? streams * one : 0;
-	return (inside > table ? inside : table) + streams * one - *spilled +
-	       4 * rows * calibration_batch_floats(&s);
+	uint64_t rest = streams * one - *spilled + 4 * rows * calibration_batch_floats(&s);
+	uint64_t choosing = measures(run) ? inside + measure_memory(run, &s, spilled) : 0;
+	inside = inside > table ? inside : table;
+	return (inside > choosing ? inside : choosing) + rest;
 }
 
 /* ---- time ---- */
@@ -148,6 +185,24 @@ static double sample_product(void)
 	return best / ((double)SIDE * SIDE * SIDE);
 }
 
+/*
+ * Products of the measurement, over all blocks: owq's eight factors of every matrix and one a site, 28
+ * candidates, of which 4 look for a threshold, on some rows, and the matrices' own streams through
+ * the blocks behind them and the head.
+ */
+static double measure_products(const struct calibration_run *run, double weights, double attention)
+{
+	struct calibration_shape s = calibration_widest(run->plan);
+	double d = (double)s.hidden, q = (double)(s.head_count * s.head_dim), ffn = (double)s.ffn;
+	double blocks = (double)run->plan->block_count, tokens = (double)probe_tokens(run);
+	double count = (double)probe_count(run), rows = 2 * 28 * ALLOCATE_MEASURE_ROWS;
+	double vocab = (double)import_plan_u64(run->plan, "vocab_size");
+	double factors = 4.0 / 3.0 * ((5 * 8 + 2) * d * d * d + 9 * (q * q * q + ffn * ffn * ffn));
+	double solves = rows * (5 * d * d + q * q + ffn * ffn) / 2;
+	double streams = count / 2 * tokens * (weights + attention);
+	return blocks * (factors + solves + streams) + (count + 1) * tokens * vocab * d;
+}
+
 double calibrate_seconds(const struct calibration_run *run)
 {
 	struct calibration_shape s = calibration_widest(run->plan);
@@ -158,11 +213,15 @@ double calibrate_seconds(const struct calibration_run *run)
 	/* attention and ffn run for the statistics and again for the states; both triangles of a panel count */
 	double forward = tokens * (1.8 * weights + 2 * q * length);
 	double hessians = tokens * (2 * d * d + q * q + ffn * ffn) / 2;
-	/* in f64, which takes twice as long, on one thread: 4/3 n^3 operations of two */
-	double factors = 4.0 / 3.0 * (5 * d * d * d + q * q * q + ffn * ffn * ffn);
+	/* one an input, in f64, which takes twice as long, on one thread: 4/3 n^3 operations of two */
+	double factors = 4.0 / 3.0 * (2 * d * d * d + q * q * q + ffn * ffn * ffn);
 	double threads = run->options->threads > 1 ? run->options->threads : 1;
 	double passes = import_plan_u64(run->plan, "head_tied") ? 1.6 : 1.0;
+	double products = (double)run->plan->block_count *
+	                  ((passes * forward + hessians + weights * (d + ffn) / 4) / threads + factors);
+	if (measures(run)) /* also a pass of its own */
+		products += (double)run->plan->block_count * (passes * forward + hessians) / threads +
+		            measure_products(run, weights, 2 * q * length);
 	openblas_set_num_threads(1);
-	return sample_product() * (double)run->plan->block_count *
-	       ((passes * forward + hessians + weights * (d + ffn) / 4) / threads + factors);
+	return sample_product() * products;
 }

@@ -76,6 +76,14 @@ class Allocate(unittest.TestCase):
 		self.assertEqual(rules[0], rule)
 		self.assertEqual(len(rules), 1 + 7 + 1)  # what is left: a block, the tied table
 
+	def test_dry_run(self):
+		"""What choosing costs is counted too."""
+		plain = self.convert("x.pith", "-s", "gptq:bits=3,group=64", "--dry-run")
+		chosen = self.convert("x.pith", "--bits", "3.2", "--dry-run")
+		self.assertGreater(chosen["seconds"], 2 * plain["seconds"])
+		self.assertGreater(chosen["memory_nbytes"], plain["memory_nbytes"])
+		self.assertEqual(list(self.at.iterdir()), [])
+
 	def test_refused(self):
 		for options, why in ((("--bits", "1"), "at least"), (("--size", "1000"), "too small"),
 		                     (("--bits", "3", "--size", "1M"), "exclude"), (("--bits", "3", "-s", "bf16"), "--rule"),
