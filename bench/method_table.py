@@ -32,14 +32,19 @@ TEXTS = ([f"{SHARED}/texts/wikitext2-test.txt"] if SHARED else []) + \
     ["bench/texts/docs-peps-00.txt", "bench/texts/speeches-us-gov-00.txt"]
 MAIN_TEXT = TEXTS[0]  # of KL and of differences
 
-# The first row of a group is what the others are compared with.  "=SCHEME": chosen by --bits at the size of
-# that row, which stands before it.
+# A row is a scheme, perhaps with rules behind it.  The first row of a group is what the others are compared
+# with.  "=SCHEME": chosen by --bits at the size of that row, which stands before it.  awq has no way with the
+# embedding, which is also the head; gptq's is given to it, so that rows differ in the blocks alone.
+def awq(bits):
+    return f"awq:bits={bits},group=128 --rule embed_tokens=gptq:bits={bits},group=128"
+
+
 GROUPS = [
     ["bf16"],
-    ["rtn:bits=4,group=128", "gptq:bits=4,group=128", "awq:bits=4,group=128", "owq:bits=4.1,group=128",
+    ["rtn:bits=4,group=128", "gptq:bits=4,group=128", awq(4), "awq:clip=0+gptq:bits=4,group=128", "owq:bits=4.1,group=128",
      "spqr:bits=3", "squeezellm:bits=4", "nf4", "mofq:bits=4", "spqr:bits=4,group=32,outliers=0",
      "=gptq:bits=4,group=128", "=spqr:bits=4,group=32,outliers=0"],
-    ["rtn:bits=3,group=128", "gptq:bits=3,group=128", "awq:bits=3,group=128", "owq:bits=3.1,group=128",
+    ["rtn:bits=3,group=128", "gptq:bits=3,group=128", awq(3), "awq:clip=0+gptq:bits=3,group=128", "owq:bits=3.1,group=128",
      "spqr:bits=2", "squeezellm:bits=3", "spqr:bits=3,group=32,outliers=0", "rtn:bits=3,group=128+lorc:rank=8",
      "gptq:bits=3,group=128+lorc:rank=8", "=gptq:bits=3,group=128", "=spqr:bits=3,group=32,outliers=0"],
     ["rtn:bits=2,group=32", "gptq:bits=2,group=32", "spqr:bits=2,group=32,outliers=0",
@@ -52,10 +57,10 @@ GROUPS = [
 ]
 TWIN_GROUPS = [
     ["bf16"],
-    ["rtn:bits=4,group=128", "gptq:bits=4,group=128", "awq:bits=4,group=128", "owq:bits=4.1,group=128",
-     "spqr:bits=3", "=gptq:bits=4,group=128"],
-    ["rtn:bits=3,group=128", "gptq:bits=3,group=128", "awq:bits=3,group=128", "owq:bits=3.1,group=128",
-     "spqr:bits=2", "=gptq:bits=3,group=128"],
+    ["rtn:bits=4,group=128", "gptq:bits=4,group=128", awq(4), "awq:clip=0+gptq:bits=4,group=128", "owq:bits=4.1,group=128",
+     "spqr:bits=3", "spqr:bits=4,group=64,outliers=0", "=gptq:bits=4,group=128"],
+    ["rtn:bits=3,group=128", "gptq:bits=3,group=128", awq(3), "awq:clip=0+gptq:bits=3,group=128", "owq:bits=3.1,group=128",
+     "spqr:bits=2", "spqr:bits=3,group=64,outliers=0", "=gptq:bits=3,group=128"],
     ["rtn:bits=8,group=row,act=token", "smoothquant+rtn:bits=8,group=row,act=token",
      "os++rtn:bits=8,group=row,act=token"],
     ["rtn:bits=8,group=row,act=static", "smoothquant+rtn:bits=8,group=row,act=static",
@@ -96,7 +101,7 @@ class Model:
     def options(self, row):
         if row.startswith("="):
             return ["--bits", f"{self.bits[row[1:]]:.4f}"]
-        return ["--scheme", row]
+        return ["--scheme", *row.split()]
 
     def convert(self, row, path, calibrated=False):
         """Seconds and peak memory; None: this pith does not know the scheme."""
