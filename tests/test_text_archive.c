@@ -481,6 +481,41 @@ static void a_model_is_named_when_missing(void **state)
 	free(out.all.data);
 }
 
+static size_t asked;
+
+static pith_status count_encode(const void *ctx, const uint8_t *text, size_t nbytes, uint32_t *ids, size_t ids_cap,
+                                size_t *ids_count, struct pith_error *err)
+{
+	asked++;
+	return toy_lm.encode(ctx, text, nbytes, ids, ids_cap, ids_count, err);
+}
+
+/* Random bytes never reach the model, which would take minutes a megabyte to say no; a few of them, or text, do. */
+static void dense_content_is_not_for_the_model(void **state)
+{
+	static const struct {
+		const char *kind;
+		size_t nbytes, asked;
+	} cases[] = {{"random", BIG, 0}, {"random", 1000, 1}, {"text", 20000, 1}};
+	(void)state;
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(cases); i++) {
+		struct text_lm lm = toy_lm;
+		struct made made = {0};
+		struct archive_memory archive = {0};
+		struct pith_archive_stats stats;
+		uint8_t *p = fill(cases[i].kind);
+		const struct input in = {"m", p, cases[i].nbytes};
+		lm.encode = count_encode;
+		asked = 0;
+		assert_int_equal(pith_text_coder_of_lm(&lm, &made.coder, NULL), PITH_OK);
+		zip(&made, &in, 1, 1 << 20, false, &archive, &stats);
+		assert_int_equal(asked, cases[i].asked);
+		pith_text_coder_free(made.coder);
+		free(p);
+		free(archive.data);
+	}
+}
+
 /* CRLF text is coded without its CRs; what only looks like it is coded as it is. */
 static void line_ends_come_back(void **state)
 {
@@ -541,6 +576,7 @@ int main(void)
 		cmocka_unit_test(resealed_damage_is_harmless),
 		cmocka_unit_test(hostile_names_are_refused),
 		cmocka_unit_test(a_model_is_named_when_missing),
+		cmocka_unit_test(dense_content_is_not_for_the_model),
 		cmocka_unit_test(line_ends_come_back),
 		cmocka_unit_test(every_plan_round_trips),
 	};

@@ -11,6 +11,7 @@
 
 /* What the model must save, to pay for the header and the name that joined frames would not need. */
 #define MODEL_MARGIN 160u
+#define LEAST_DENSE_NBYTES 4096u
 
 /* Does c->coded ([nbytes]) decode to the content? */
 static pith_status verify_model(struct pith_archive_writer *w, struct chunk *c, size_t nbytes)
@@ -45,6 +46,15 @@ size_t chunk_memory(const struct pith_archive_writer *w)
 	                                                   w->header.segment_nbytes);
 }
 
+/*
+ * What zstd cannot shorten by a 32nd is compressed or encrypted: no model of text gains there, and to find that out a mixed
+ * one reads all of it, as it learns to lose next to nothing.  Little content says too little.
+ */
+static bool is_dense(const struct chunk *c)
+{
+	return c->raw_nbytes >= LEAST_DENSE_NBYTES && c->stored_nbytes > c->raw_nbytes - c->raw_nbytes / 32;
+}
+
 static pith_status try_model(struct pith_archive_writer *w, struct chunk *c)
 {
 	const struct pith_archive_writer_options *o = &w->options;
@@ -52,7 +62,7 @@ static pith_status try_model(struct pith_archive_writer *w, struct chunk *c)
 	size_t cap = c->stored_nbytes < c->raw_nbytes ? c->stored_nbytes : c->raw_nbytes;
 	struct segment_plan plan = plan_of(o);
 	struct segment_progress progress = {archive_tally_advance, &w->tally};
-	if (cap <= margin + 1) {
+	if (cap <= margin + 1 || is_dense(c)) {
 		archive_tally_advance(&w->tally, 2 * c->raw_nbytes);
 		return PITH_OK;
 	}
