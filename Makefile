@@ -113,11 +113,12 @@ $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
 $(TEST_PROGRAMS) $(BENCHES): %: %.o $(B)/libsupport.a $(STATIC)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(B)/libsupport.a $(STATIC) $(TEST_LIBS) $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
-.PHONY: programs test test-run test-all equality cross cross-packages asan fuzz fuzz-run
+.PHONY: programs test test-run test-all equality clang cross cross-packages asan fuzz fuzz-run
 programs: all $(TEST_PROGRAMS)
 test: packages
 	+$(MAKE) $(PARALLEL) programs
 	+$(MAKE) cross
+	+$(MAKE) clang
 	+$(MAKE) test-run
 test-run: $(B)/models/logits.stamp
 	BUILD=$(B) PYTHON='$(PYTHON)' CC='$(CC)' sh tests/run.sh $(TEST_PROGRAMS) $(CROSS_TESTS) $(TEST_SCRIPTS)
@@ -130,6 +131,9 @@ equality:
 	+$(MAKE) cross
 	+$(MAKE) $(PARALLEL) build-clang/tests/test_equality build-clang/models/logits.stamp B=build-clang CC=clang
 	BUILD=$(B) CLANG_BUILD=build-clang sh tests/run.sh tests/all_equality.sh
+# The command by another compiler, where there is one, for tests/test_zip_builds.sh.
+clang:
+	+@if command -v clang >/dev/null; then $(MAKE) $(PARALLEL) build-clang/pith B=build-clang CC=clang; fi
 # Tests that need no more than libpithrun, for aarch64; tests/run.sh counts them as skipped where they are not.
 CROSS_TESTS = $(addprefix $(B)/arm64/tests/,test_kernels test_equality)
 cross:
