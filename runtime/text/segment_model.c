@@ -19,7 +19,6 @@
 
 #define BLOCK 32u /* tokens of a stream that the encoder feeds at once */
 #define LEAST_WINDOW 2u /* spec text.18 */
-#define DEFAULT_OVERLAP_SHARE 8u
 /* Bytes a stream should have at least: its start costs as much as one restart. */
 #define LEAST_STREAM_NBYTES 4096u
 /* Streams that a lane should have: with fewer, threads share the work inside a step of all. */
@@ -337,15 +336,16 @@ static void close_blocks(struct encoding *e)
 
 /* spec text_archive.md 15 has the figures. */
 static const struct level {
-	size_t context_share; /* window: the model's context by this */
-	size_t streams;       /* of a segment that is large enough */
+	size_t window_eighths;  /* of the model's context */
+	uint32_t overlap_share; /* the window by this */
+	size_t streams;         /* of a segment that is large enough */
 } levels[] = {
-	[PITH_LEVEL_DEFAULT] = {2, 32}, [PITH_LEVEL_FAST] = {4, 32}, [PITH_LEVEL_SMALL] = {1, 16},
+	[PITH_LEVEL_DEFAULT] = {3, 6, 32}, [PITH_LEVEL_FAST] = {2, 8, 32}, [PITH_LEVEL_SMALL] = {8, 8, 16},
 };
 
 static uint32_t level_window(const struct level *level, size_t context_length)
 {
-	size_t window = context_length / level->context_share;
+	size_t window = context_length - context_length / 8 * (8 - level->window_eighths);
 	return (uint32_t)(window > LEAST_WINDOW ? window : LEAST_WINDOW);
 }
 
@@ -355,7 +355,7 @@ static void choose_plan(struct work *w, const struct segment_plan *plan, size_t 
 	const struct text_lm *lm = w->coder->lm;
 	const struct level *level = &levels[plan->level];
 	w->window = plan->window != 0 ? plan->window : level_window(level, lm->context_length);
-	w->overlap = plan->has_overlap ? plan->overlap : w->window / DEFAULT_OVERLAP_SHARE;
+	w->overlap = plan->has_overlap ? plan->overlap : w->window / level->overlap_share;
 	w->overlap = w->overlap > w->window / 2 ? w->window / 2 : w->overlap;
 	size_t count = plan->stream_count;
 	if (count == 0) {
