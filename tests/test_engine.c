@@ -173,6 +173,8 @@ static void test_reference_text(void **state)
 /* All sets have the same bits (below), so the best one stands for all here: the text is long. */
 static void test_reference_perplexity(void **state)
 {
+	if (getenv("PITH_SANITIZED") != NULL)
+		skip(); /* minutes, of code that the other tests run, too */
 	const struct fixture *f = *state;
 	const json_t *wanted = json_object_get(json_object_get(f->reference, "texts"), "docs_eips_00");
 	struct pith_team *team;
