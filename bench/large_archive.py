@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """A text archive of 1 GB in tens of thousands of members: peak memory and time of every command, and interruptions.
 
-The content needs no model (random bytes, records, zeros), so that it takes minutes.  Members come as a tar stream and nothing
-but the archive lies on the disk.  BENCH_NBYTES: another size.  Exit status 1 when memory exceeds LIMIT_MIB or an
+Some of it is text, coded with the default model (BENCH_TEXT_NBYTES, 20 MB unless said otherwise); the rest, random bytes,
+records and zeros, is appended without, so that it takes minutes.  Members come as a tar stream and nothing but
+the archive lies on the disk.  BENCH_NBYTES: another size.  Exit status 1 when memory exceeds LIMIT_MIB or an
 interruption leaves what it should not.
 SPDX-License-Identifier: Apache-2.0
 """
@@ -20,11 +21,16 @@ import time
 
 PITH = os.environ.get("PITH", "build/pith")
 NBYTES = int(os.environ.get("BENCH_NBYTES", 10 ** 9))
+TEXT_NBYTES = int(os.environ.get("BENCH_TEXT_NBYTES", NBYTES // 50))
+TEXT = b"".join(p.read_bytes() for p in sorted(pathlib.Path("bench/texts").glob("*.txt")))
 LIMIT_MIB = 400
 
 
-def member(rng, i):
+def member(rng, i, is_text):
     size = rng.randrange(1, 40_000)
+    if is_text:
+        starts = [rng.randrange(len(TEXT) - 500) for _ in range(size // 500 + 1)]
+        return b"".join(TEXT[k:k + 500] for k in starts)[:size]
     kind = rng.random()
     if kind < 0.7:
         return rng.randbytes(size)
@@ -39,7 +45,7 @@ def write_tar(out, nbytes, prefix, stop=None):
     try:
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             while written < nbytes:
-                data = member(rng, count)
+                data = member(rng, count, prefix == "text")
                 info = tarfile.TarInfo(f"{prefix}/{count % 100:02}/file-{count:06}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
@@ -77,15 +83,19 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "large.pz")
         zip_args = ["zip", "--no-model", "--from-tar"]
-        _, count = run("zip", [*zip_args, "-o", path, "-"], lambda out, _: write_tar(out, NBYTES, "first"))
+        _, texts = run("zip, text", ["zip", "--from-tar", "-o", path, "-"],
+                       lambda out, _: write_tar(out, TEXT_NBYTES, "text"))
+        _, count = run("append", [*zip_args, "--append", "-o", path, "-"],
+                       lambda out, _: write_tar(out, NBYTES - TEXT_NBYTES, "first"))
+        count += texts
         nbytes = os.path.getsize(path)
-        print(f"{count} members, {NBYTES / 1e6:.0f} MB -> {nbytes / 1e6:.0f} MB")
+        print(f"{count} members, {NBYTES / 1e6:.0f} MB, {TEXT_NBYTES / 1e6:.1f} MB of it text -> {nbytes / 1e6:.0f} MB")
         out, _ = run("list --json", ["list", "--json", path])
         members = json.loads(out)["members"]
         assert len(members) == count
-        name = members[count // 2]["name"]
-        out, _ = run("cat of one member", ["cat", path, name])
-        assert len(out) == members[count // 2]["size"]
+        for i, kind in ((texts // 2, "text"), (count // 2, "binary")):
+            out, _ = run(f"cat of one member, {kind}", ["cat", path, members[i]["name"]])
+            assert len(out) == members[i]["size"]
         run("test", ["test", path])
 
         other = os.path.join(folder, "other.pz")
