@@ -8,5 +8,7 @@
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && defined(__BMI2__)
 #include "lanes_avx2.h"
 
+#define mask_planes mask_planes_scalar
+
 #include "kern_sparse_mask_tmpl.h"
 #endif

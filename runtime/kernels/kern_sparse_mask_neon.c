@@ -8,5 +8,7 @@
 #if defined(__ARM_NEON) && defined(__ARM_FEATURE_DOTPROD)
 #include "lanes_neon.h"
 
+#define mask_planes mask_planes_scalar
+
 #include "kern_sparse_mask_tmpl.h"
 #endif

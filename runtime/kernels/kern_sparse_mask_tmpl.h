@@ -4,7 +4,7 @@
  * sixteen lanes in a register, codes of a line over its 64 bytes.  Where a code is absent stands its
  * row's zero-point, which adds nothing to Σ (c - z) q, so that the sums are those of affine.
  *
- * Parameters: a lanes_<isa>.h included before.
+ * Parameters: a lanes_<isa>.h included before; mask_planes, or mask_planes_scalar under this name.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -80,6 +80,13 @@ LANE_INLINE uint64_t mask_plane(const uint8_t *codes, size_t at, unsigned bits, 
 	return load_le64(p) >> shift | load_le64(p + (size_t)8 * bits) << 1 << (63 - shift);
 }
 
+/* plane[b] is bit b of the 64 codes from number 'at' on. */
+LANE_INLINE void mask_planes_scalar(const uint8_t *codes, size_t at, unsigned bits, uint64_t plane[8])
+{
+	for (unsigned b = 0; b < bits; b++)
+		plane[b] = mask_plane(codes, at, bits, b);
+}
+
 /* The bytes of a block, absent ones being zero[row]: code[l] holds columns 4 l .. 4 l + 3. */
 LANE_INLINE size_t mask_decode(const uint8_t *codes, const uint8_t *line, size_t at, unsigned bits,
                                const vi zero[LANE_PARTS], vi code[LANE_PARTS][MASK_LINES])
@@ -88,8 +95,10 @@ LANE_INLINE size_t mask_decode(const uint8_t *codes, const uint8_t *line, size_t
 		const uint64_t mask = load_le64(line + 8 * l);
 		for (size_t part = 0; part < LANE_PARTS; part++)
 			code[part][l] = vi_clear_bytes(zero[part], mask, part);
+		uint64_t planes[8];
+		mask_planes(codes, at, bits, planes);
 		for (unsigned b = 0; b < bits; b++) {
-			uint64_t plane = deposit_bits(mask_plane(codes, at, bits, b), mask);
+			uint64_t plane = deposit_bits(planes[b], mask);
 			for (size_t part = 0; part < LANE_PARTS; part++)
 				code[part][l] = vi_or_bytes(code[part][l], plane, part, 1u << b);
 		}

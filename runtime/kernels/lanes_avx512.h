@@ -134,6 +134,25 @@ LANE_INLINE vi vi_or_and(vi a, vi b, vi mask)
 /* The lowest bits at the places where 'mask' has ones, in order. */
 LANE_INLINE uint64_t deposit_bits(uint64_t bits, uint64_t mask) { return _pdep_u64(bits, mask); }
 /*
+ * As mask_planes_scalar() of kern_sparse_mask_tmpl.h.  Planes of a section of 64 codes are neighbours,
+ * so that four move by the same number of bits at a time; a move by 64 gives 0.
+ */
+LANE_INLINE void mask_planes(const uint8_t *codes, size_t at, unsigned bits, uint64_t plane[8])
+{
+	const uint8_t *p = codes + 8 * (at / 64 * bits);
+	const __m128i right = _mm_cvtsi32_si128((int)(at % 64));
+	const __m128i left = _mm_cvtsi32_si128(64 - (int)(at % 64));
+	for (unsigned b = 0; b < bits; b += 4) {
+		const __mmask8 some = (__mmask8)((1u << (bits - b < 4 ? bits - b : 4)) - 1u);
+		__m256i low = _mm256_maskz_loadu_epi64(some, p + (size_t)8 * b);
+		__m256i high = _mm256_maskz_loadu_epi64(some, p + (size_t)8 * (bits + b));
+		_mm256_storeu_si256((__m256i *)(void *)(plane + b),
+		                    _mm256_or_si256(_mm256_srl_epi64(low, right),
+		                                    _mm256_sll_epi64(high, left)));
+	}
+}
+
+/*
  * ---- bytes and lanes chosen by the bits of a mask ----
  * expand: lane i is the next of the halves at p where bit i is set, which are read from p on; all
  * LANE_WIDTH of them are touched.
