@@ -79,12 +79,12 @@ static int version_run(struct cli *cli, const void *options)
 
 const struct cli_command cmd_version = {
     .name = "version",
-    .summary = "versions, kernel set, embedded model",
+    .summary = "versions, kernel set, embedded models",
     .synopsis = "[--json]",
     .description =
         "Prints the version of pith, the kernel set in use (PITH_CPU masks instruction\n"
-        "sets), the versions of numerics and container, the identity of the embedded\n"
-        "model and the libraries it was built with.  The same as 'pith --version'.\n",
+        "sets), the versions of numerics and container, the identities of the embedded\n"
+        "models and the libraries it was built with.  The same as 'pith --version'.\n",
     .examples = "pith --version\npith version --json\nPITH_CPU=-avx512 pith --version",
     .options = version_table,
     .options_nbytes = sizeof(struct version_options),

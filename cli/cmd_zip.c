@@ -33,7 +33,7 @@ static const struct cli_option zip_table[] = {
     {"output", 'o', CLI_STRING, offsetof(struct zip_options, output), "OUT.pz",
      "the archive to write; '-': standard output"},
     {"model", 'm', CLI_STRING, offsetof(struct zip_options, model), "MODEL",
-     "the model to code with; default: the embedded one, at the level fast a smaller\none"},
+     "the model to code with; default: the embedded one, at the level\nfast a smaller one"},
     {"threads", 0, CLI_COUNT, offsetof(struct zip_options, threads), "N",
      "threads; default: all cores.  The archive does not depend on it"},
     {"level", 'l', CLI_STRING, offsetof(struct zip_options, level), "LEVEL",
