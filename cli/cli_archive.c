@@ -68,6 +68,32 @@ static void say_state(struct cli *cli, struct cli_archive *a)
 		a->fault = CLI_DAMAGED;
 }
 
+static void say_made(struct cli *cli, const struct cli_archive *a)
+{
+	cli_say(cli, "%s: made a directory from what is left: %llu segments, %llu members%s", a->path,
+	        (unsigned long long)a->info.segment_count, (unsigned long long)a->info.member_count,
+	        a->info.header_lost ? "; the header is lost, and with it which model it needs" : "");
+}
+
+/* Behind the last complete directory: is there more content, of an append that lost its end? */
+static void look_behind(struct cli *cli, const struct pith_archive_source *source, struct cli_archive *a)
+{
+	struct pith_archive *found;
+	struct pith_archive_info info;
+	struct pith_error ignored;
+	if (a->info.ignored_nbytes == 0 || pith_archive_recover(source, &found, &ignored) != PITH_OK)
+		return;
+	pith_archive_info(found, &info);
+	if (info.content_nbytes <= a->info.content_nbytes) {
+		pith_archive_close(found);
+		return;
+	}
+	pith_archive_close(a->archive);
+	a->archive = found;
+	a->info = info;
+	say_made(cli, a);
+}
+
 static int open_archive(struct cli *cli, bool recover, uint64_t nbytes, struct cli_archive *a)
 {
 	struct pith_archive_source source = {nbytes, cli_archive_read_at, &a->fd};
@@ -80,9 +106,7 @@ static int open_archive(struct cli *cli, bool recover, uint64_t nbytes, struct c
 		if (status != PITH_OK)
 			return code;
 		pith_archive_info(a->archive, &a->info);
-		cli_say(cli, "%s: made a directory from what is left: %llu segments, %llu members%s", a->path,
-		        (unsigned long long)a->info.segment_count, (unsigned long long)a->info.member_count,
-		        a->info.header_lost ? "; the header is lost, and with it which model it needs" : "");
+		say_made(cli, a);
 	} else if (status != PITH_OK) {
 		int code = cli_fail(cli, a->path, &err);
 		if (status == PITH_E_CORRUPT)
@@ -90,6 +114,8 @@ static int open_archive(struct cli *cli, bool recover, uint64_t nbytes, struct c
 		return code;
 	}
 	pith_archive_info(a->archive, &a->info);
+	if (recover)
+		look_behind(cli, &source, a);
 	say_state(cli, a);
 	return CLI_OK;
 }

@@ -74,5 +74,9 @@ check 'nor what is left' sh -c '[ $(stat -c %s rest/x~*.damaged) = 131072 ] && [
 check 'of any of them' sh -c '[ $(stat -c %s rest/y~*.damaged) = 131072 ] && [ $(cat rest/y.damaged/z) = z ]'
 
 # ---- append ----
+cp x.pz cut.pz && echo appended >late && $Z --append -o cut.pz late 2>err && truncate -s -10 cut.pz
+check_exit 3 'an append that lost its end' "$P" unzip --recover -C late.out cut.pz
+check 'is found behind the older directory' cmp late late.out/late
+check 'with all that was before it' cmp x.damaged late.out/x.damaged
 check_exit 2 'segments of another size' $Z --append --segment 8192 -o x.pz x
 finish
