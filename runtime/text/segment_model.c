@@ -340,7 +340,7 @@ static const struct level {
 	uint32_t overlap_share; /* the window by this */
 	size_t streams;         /* of a segment that is large enough */
 } levels[] = {
-	[PITH_LEVEL_DEFAULT] = {3, 6, 32}, [PITH_LEVEL_FAST] = {2, 8, 32}, [PITH_LEVEL_SMALL] = {8, 8, 16},
+	[PITH_LEVEL_DEFAULT] = {3, 6, 16}, [PITH_LEVEL_FAST] = {2, 8, 32}, [PITH_LEVEL_SMALL] = {8, 8, 16},
 };
 
 static uint32_t level_window(const struct level *level, size_t context_length)
