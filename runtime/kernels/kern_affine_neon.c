@@ -11,6 +11,9 @@
 
 #define slice16_dot slice16_decoded_dot
 #define slice16_two_level slice16_two_level_masks
+#define level_3 level_3_masks
+#define level_3_decode level_3_masks_decode
+#define level_3_scale level_3_masks_scale
 
 #include "kern_affine_tmpl.h"
 #endif

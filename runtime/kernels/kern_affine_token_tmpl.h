@@ -2,7 +2,7 @@
  * The kind affine for one token, whose sums stay in registers over a tile; agrees with
  * kern_affine.c bit for bit.  What binds is memory: every line of codes is read once.
  *
- * Included by kern_affine_tmpl.h.  Parameters: slice16_dot and slice16_two_level, or
+ * Included by kern_affine_tmpl.h.  Parameters: slice16_dot, slice16_two_level and level_3*, or
  * the forms of lanes_slice16.h under these names.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -52,6 +52,38 @@ LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bit
 	}
 }
 
+/* Parts of LEVEL_3_GROUPS groups that are decoded before they are used: they wait for nothing then. */
+#define LEVEL_3_PARTS 8u
+
+/* Groups g .. end - 1 of 16 columns with two-level scales of 3 bits; g is even. */
+LANE_INLINE void affine_token_levels(const struct pith_term *term, size_t tile, size_t g, size_t end,
+                                     const struct affine_input *in, unsigned bits,
+                                     vf t[LANE_PARTS])
+{
+	const struct pith_affine *a = &term->u.affine;
+	const uint8_t *block = a->codes + (tile * a->blocks + g / 2) * 64 * bits;
+	struct level_3 level[LEVEL_3_PARTS];
+	for (size_t i = g; i < end; i += LEVEL_3_GROUPS) {
+		const size_t tg = tile * a->groups + i, left = end - i;
+		level_3_decode(&level[(i - g) / LEVEL_3_GROUPS], a->scale_codes + 6 * tg,
+		               a->zero_codes + 6 * tg, a->second_level + 8 * tg,
+		               left < LEVEL_3_GROUPS ? left : LEVEL_3_GROUPS);
+	}
+	for (size_t i = g; i < end; i += 2, block += (size_t)64 * bits) {
+		const struct level_3 *l = &level[(i - g) / LEVEL_3_GROUPS];
+		const size_t at = (i - g) % LEVEL_3_GROUPS;
+		struct affine_scale scale[2];
+		zero_scale(&scale[1]);
+		for (size_t part = 0; part < LANE_PARTS; part++) {
+			level_3_scale(l, at, part, &scale[0].s[part], &scale[0].z[part]);
+			if (i + 1 < end)
+				level_3_scale(l, at + 1, part, &scale[1].s[part],
+				              &scale[1].z[part]);
+		}
+		affine_token_block(block, i / 2, bits, true, true, scale, in, t);
+	}
+}
+
 /* A whole tile: out: [16]. */
 LANE_INLINE void affine_token_tile(const struct pith_term *term, size_t tile,
                                    const struct affine_input *in, unsigned bits,
@@ -61,11 +93,19 @@ LANE_INLINE void affine_token_tile(const struct pith_term *term, size_t tile,
 	const size_t block_nbytes = (size_t)64 * bits;
 	const uint8_t *block = a->codes + tile * a->blocks * block_nbytes;
 	const size_t per_group = half ? 1 : a->group_size / PITH_ACT_GROUP;
-	size_t tg = tile * a->groups;
+	size_t tg = tile * a->groups, b = 0;
 	vf t[LANE_PARTS];
 	for (size_t part = 0; part < LANE_PARTS; part++)
 		t[part] = vf_zero();
-	for (size_t b = 0; b < a->blocks;) {
+	if (zero_mode == AFFINE_LEVEL_3 && half) {
+		for (size_t g = 0, end; g < a->groups; g = end) {
+			end = g + LEVEL_3_PARTS * LEVEL_3_GROUPS;
+			end = end < a->groups ? end : a->groups;
+			affine_token_levels(term, tile, g, end, in, bits, t);
+		}
+		b = a->blocks;
+	}
+	while (b < a->blocks) {
 		struct affine_scale scale[2];
 		load_scale_as(a, bits, zero_mode, tg++, &scale[0]);
 		if (half && b * PITH_ACT_GROUP + 16 < term->n)

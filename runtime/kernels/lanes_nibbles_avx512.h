@@ -131,4 +131,58 @@ LANE_INLINE void slice16_two_level(const uint8_t *scale_codes, unsigned scale_bi
 	*z = _mm512_permutexvar_ps(vi_from_three_masks(zero_codes, 8), table);
 }
 
+/* As struct level_3_masks of lanes_slice16.h: codes of 16 rows a group, and the halves widened. */
+struct level_3 {
+	_Alignas(64) uint8_t code[16 * LEVEL_3_GROUPS]; /* scale | zero << 4 | 0x80 */
+	_Alignas(64) float level[4 * LEVEL_3_GROUPS];
+};
+
+/*
+ * Loads take no part in what binds here, the ports of vectors; compilers would rather keep 'v' in registers
+ * and take it apart there.
+ */
+#define LANE_IN_MEMORY(v) __asm__("" : "+m"(v))
+
+/*
+ * The masks of a bit of four groups are one mask of 64 bytes when their words are put together.
+ */
+LANE_INLINE void level_3_decode(struct level_3 *l, const uint8_t *scale_codes,
+                                const uint8_t *zero_codes, const uint8_t *level, size_t groups)
+{
+	/* word g of mask k: that of bit k of the scale of group g; from 3 on zeros, which begin at 16 */
+	static const uint16_t from[32] = {0,  3,  6,  9,  1,  4,  7,  10, 2,  5,  8,
+	                                  11, 16, 19, 22, 25, 17, 20, 23, 26, 18, 21,
+	                                  24, 27, 31, 31, 31, 31, 31, 31, 31, 31};
+	const __mmask16 words = (__mmask16)((1u << 3 * groups) - 1u);
+	const __mmask16 halves = (__mmask16)((1u << 4 * groups) - 1u);
+	vi masks = _mm512_inserti64x4(
+	    _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(words, scale_codes)),
+	    _mm256_maskz_loadu_epi16(words, zero_codes), 1);
+	uint64_t mask[8];
+	_mm512_storeu_si512(mask, _mm512_permutexvar_epi16(_mm512_loadu_si512(from), masks));
+	LANE_IN_MEMORY(mask);
+	vi code = vi_set1_u8(0x80);
+	for (unsigned k = 0; k < 6; k++)
+		code = vi_or_bytes(code, mask[k], 0, k < 3 ? 1u << k : 2u << k);
+	_mm512_store_si512(l->code, code);
+	_mm512_store_ps(l->level, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(halves, level)));
+	LANE_IN_MEMORY(*l);
+}
+
+/* The eight scales and eight zero-points that group i can have are computed in one vector and looked up. */
+LANE_INLINE void level_3_scale(const struct level_3 *l, size_t i, size_t part, vf *s, vf *z)
+{
+	const vf codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+	const __mmask16 zeros = 0xff00;
+	const float *v = l->level + 4 * i;
+	(void)part;
+	vf zero = _mm512_mask_broadcastss_ps(vf_set1(v[1]), zeros, _mm_load_ss(v + 3));
+	vf scale = _mm512_mask_broadcastss_ps(vf_set1(v[0]), zeros, _mm_load_ss(v + 2));
+	vf table = vf_mul(vf_sub(codes, zero), scale);
+	vi index = _mm512_cvtepu8_epi32(
+	    _mm_load_si128((const __m128i *)(const void *)(l->code + 16 * i)));
+	*s = _mm512_permutexvar_ps(index, table);
+	*z = _mm512_permutexvar_ps(_mm512_srli_epi32(index, 4), table);
+}
+
 #endif

@@ -10,6 +10,7 @@
 #define PITH_RUNTIME_LANES_SLICE16_H
 
 #define SLICE16_VECTORS 8u /* of 4 columns in a block */
+#define LEVEL_3_GROUPS 4u  /* whose two-level scales are decoded at a time */
 
 /*
  * Move the field that starts at bit 'from' of every byte to bit 'to'; bits around it are left for
@@ -102,6 +103,29 @@ LANE_INLINE void slice16_two_level_masks(const uint8_t *scale_codes, unsigned sc
 	vf qz = vf_from_masks(zero_codes, zero_bits, part);
 	*s = vf_mul(vf_sub(qs, vf_set1(l[1])), vf_set1(l[0]));
 	*z = vf_mul(vf_sub(qz, vf_set1(l[3])), vf_set1(l[2]));
+}
+
+/*
+ * The same with 3 bits for both, a few groups in succession: level_3_decode() is called for every
+ * LEVEL_3_GROUPS of them, level_3_scale() for each.  This form has nothing to decode ahead.
+ */
+struct level_3_masks {
+	const uint8_t *scale_codes, *zero_codes, *level;
+};
+
+LANE_INLINE void level_3_masks_decode(struct level_3_masks *l, const uint8_t *scale_codes,
+                                      const uint8_t *zero_codes, const uint8_t *level,
+                                      size_t groups)
+{
+	(void)groups;
+	*l = (struct level_3_masks){scale_codes, zero_codes, level};
+}
+
+LANE_INLINE void level_3_masks_scale(const struct level_3_masks *l, size_t i, size_t part, vf *s,
+                                     vf *z)
+{
+	slice16_two_level_masks(l->scale_codes + 6 * i, 3, l->zero_codes + 6 * i, 3,
+	                        l->level + 8 * i, part, s, z);
 }
 
 #endif
