@@ -11,7 +11,7 @@
 
 /* What the model must save, to pay for the header and the name that joined frames would not need. */
 #define MODEL_MARGIN 160u
-#define LEAST_DENSE_NBYTES 4096u
+#define LEAST_JUDGED_NBYTES 4096u /* little content says too little */
 
 /* Does c->coded ([nbytes]) decode to the content? */
 static pith_status verify_model(struct pith_archive_writer *w, struct chunk *c, size_t nbytes)
@@ -48,11 +48,25 @@ size_t chunk_memory(const struct pith_archive_writer *w)
 
 /*
  * What zstd cannot shorten by a 32nd is compressed or encrypted: no model of text gains there, and to find that out a mixed
- * one reads all of it, as it learns to lose next to nothing.  Little content says too little.
+ * one reads all of it, as it learns to lose next to nothing.
  */
 static bool is_dense(const struct chunk *c)
 {
-	return c->raw_nbytes >= LEAST_DENSE_NBYTES && c->stored_nbytes > c->raw_nbytes - c->raw_nbytes / 32;
+	return c->stored_nbytes > c->raw_nbytes - c->raw_nbytes / 32;
+}
+
+/* One byte in 32 is a control character that no text has: what the model gains there takes too long for most. */
+static bool is_binary(const struct chunk *c)
+{
+	size_t controls = 0;
+	for (size_t i = 0; i < c->raw_nbytes; i++)
+		controls += c->raw[i] < 0x09 || (c->raw[i] > 0x0d && c->raw[i] < 0x20 && c->raw[i] != 0x1b) ? 1 : 0;
+	return controls > c->raw_nbytes / 32;
+}
+
+static bool is_for_zstd(const struct chunk *c, enum pith_text_level level)
+{
+	return c->raw_nbytes >= LEAST_JUDGED_NBYTES && (is_dense(c) || (level != PITH_LEVEL_SMALL && is_binary(c)));
 }
 
 static pith_status try_model(struct pith_archive_writer *w, struct chunk *c)
@@ -62,7 +76,7 @@ static pith_status try_model(struct pith_archive_writer *w, struct chunk *c)
 	size_t cap = c->stored_nbytes < c->raw_nbytes ? c->stored_nbytes : c->raw_nbytes;
 	struct segment_plan plan = plan_of(o);
 	struct segment_progress progress = {archive_tally_advance, &w->tally};
-	if (cap <= margin + 1 || is_dense(c)) {
+	if (cap <= margin + 1 || is_for_zstd(c, o->level)) {
 		archive_tally_advance(&w->tally, 2 * c->raw_nbytes);
 		return PITH_OK;
 	}
