@@ -81,10 +81,10 @@ static void look_behind(struct cli *cli, const struct pith_archive_source *sourc
 	struct pith_archive *found;
 	struct pith_archive_info info;
 	struct pith_error ignored;
-	if (a->info.ignored_nbytes == 0 || pith_archive_recover(source, &found, &ignored) != PITH_OK)
+	if (a->info.ignored_nbytes == 0 || pith_archive_recover(source, a->archive, &found, &ignored) != PITH_OK)
 		return;
 	pith_archive_info(found, &info);
-	if (info.content_nbytes <= a->info.content_nbytes) {
+	if (info.segment_count == a->info.segment_count) {
 		pith_archive_close(found);
 		return;
 	}
@@ -102,7 +102,7 @@ static int open_archive(struct cli *cli, bool recover, uint64_t nbytes, struct c
 	bool damaged = status == PITH_E_CORRUPT || status == PITH_E_NOT_OURS;
 	if (damaged && recover) {
 		int code = cli_fail(cli, a->path, &err);
-		status = pith_archive_recover(&source, &a->archive, &err);
+		status = pith_archive_recover(&source, NULL, &a->archive, &err);
 		if (status != PITH_OK)
 			return code;
 		pith_archive_info(a->archive, &a->info);

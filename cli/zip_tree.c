@@ -303,9 +303,12 @@ static pith_status add_tree_member(struct zip_input *in, struct zip_item *it, st
 	m.kind = PITH_MEMBER_DIRECTORY;
 	if (S_ISLNK(it->st.st_mode)) {
 		ssize_t got = readlink(it->path, target, sizeof(target));
-		if (got <= 0 || (size_t)got >= sizeof(target))
-			return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "cannot read the link: %s",
-			                 got < 0 ? strerror(errno) : "its target is too long");
+		if (got < 0) {
+			zip_leave_unreadable(in, it->path);
+			return PITH_OK;
+		}
+		if (got == 0 || (size_t)got >= sizeof(target))
+			return pith_fail(err, PITH_E_IO, PITH_NO_OFF, NULL, "cannot read the link: its target is too long");
 		m.kind = PITH_MEMBER_LINK;
 		m.target_nbytes = (size_t)got;
 	}

@@ -77,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes)
 			append_and_read(archive, &in);
 		pith_archive_close(archive);
 	}
-	if (pith_archive_recover(&source, &archive, NULL) == PITH_OK) {
+	if (pith_archive_recover(&source, NULL, &archive, NULL) == PITH_OK) {
 		read_archive(archive, coder);
 		pith_archive_close(archive);
 	}

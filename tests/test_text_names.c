@@ -63,7 +63,7 @@ static struct pith_archive *open_memory(struct archive_memory *b, bool recover)
 	struct pith_archive *a;
 	struct pith_archive_source source = {b->nbytes, archive_memory_get, b};
 	struct pith_error err;
-	pith_status status = recover ? pith_archive_recover(&source, &a, &err) : pith_archive_open(&source, &a, &err);
+	pith_status status = recover ? pith_archive_recover(&source, NULL, &a, &err) : pith_archive_open(&source, &a, &err);
 	if (status != PITH_OK)
 		fail_msg("open: %s", err.msg);
 	return a;

@@ -98,7 +98,7 @@ static struct pith_archive *open_bytes(struct archive_memory *b, bool recover)
 {
 	struct pith_archive *a = NULL;
 	struct pith_archive_source source = {b->nbytes, archive_memory_get, b};
-	pith_status status = recover ? pith_archive_recover(&source, &a, NULL) : pith_archive_open(&source, &a, NULL);
+	pith_status status = recover ? pith_archive_recover(&source, NULL, &a, NULL) : pith_archive_open(&source, &a, NULL);
 	assert_true((status == PITH_OK) == (a != NULL));
 	return a;
 }

@@ -78,5 +78,12 @@ cp x.pz cut.pz && echo appended >late && $Z --append -o cut.pz late 2>err && tru
 check_exit 3 'an append that lost its end' "$P" unzip --recover -C late.out cut.pz
 check 'is found behind the older directory' cmp late late.out/late
 check 'with all that was before it' cmp x.damaged late.out/x.damaged
+mkdir -p kept/sub && : >kept/empty && head -c 300000 /dev/urandom >kept/noise
+$Z --segment 65536 --no-model -o kept.pz kept 2>err && cp kept.pz cut.pz && ln -sf empty link
+printf x | dd of=cut.pz bs=1 seek=1000 conv=notrunc 2>err
+$Z --append -o cut.pz link 2>err && truncate -s -10 cut.pz
+check_exit 3 'an append without content that lost its end, and damage' "$P" unzip --recover -C kept.out cut.pz
+check 'its link is back' test -L kept.out/link
+check 'and what has records in the damaged segment' sh -c 'test -d kept.out/kept/sub && test -f kept.out/kept/empty'
 check_exit 2 'segments of another size' $Z --append --segment 8192 -o x.pz x
 finish

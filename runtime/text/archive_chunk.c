@@ -60,8 +60,8 @@ static bool is_binary(const struct chunk *c)
 {
 	size_t controls = 0;
 	for (size_t i = 0; i < c->raw_nbytes; i++)
-		controls += c->raw[i] < 0x09 || (c->raw[i] > 0x0d && c->raw[i] < 0x20 && c->raw[i] != 0x1b) ? 1 : 0;
-	return controls > c->raw_nbytes / 32;
+		controls += archive_is_control(c->raw[i]) ? 1 : 0;
+	return controls * ARCHIVE_BINARY_SHARE > c->raw_nbytes;
 }
 
 static bool is_for_zstd(const struct chunk *c, enum pith_text_level level)

@@ -186,7 +186,7 @@ pith_status archive_directory_add_member(struct archive_directory *d, const stru
 pith_status archive_directory_drop_last(struct archive_directory *d, size_t replaced, struct pith_error *err)
 {
 	size_t before;
-	d->members[d->member_count - 1].is_replaced = true;
+	d->members[d->member_count - 1].is_replaced = d->members[d->member_count - 1].is_dropped = true;
 	if (replaced == SIZE_MAX)
 		return PITH_OK;
 	d->members[replaced].is_replaced = false;

@@ -54,6 +54,8 @@ static pith_status gather_records(struct pith_archive_writer *w, uint64_t begin,
 		const struct pith_archive_member *m = &d->members[w->next_record];
 		if (m->content_off >= end && !is_last)
 			break;
+		if (m->is_dropped && m->nbytes == 0)
+			continue;
 		PITH_TRY(put_record(w, w->next_record, err));
 		if (m->nbytes > 0)
 			w->last_file = w->next_record;
@@ -161,7 +163,10 @@ static pith_status put_zstd(struct pith_archive_writer *w, struct coded *c, bool
 	return put_segment(w, c, is_last, err);
 }
 
-/* Content that has a segment header in it: each piece ends inside the sync of the next one, so that no code holds any. */
+/*
+ * Content that has a segment header in it: each piece ends in the middle of one, so that no code holds any, nor do records
+ * and code together: names have no NUL, and the first half of a header has.
+ */
 static pith_status put_cut(struct pith_archive_writer *w, const struct coded *c, bool is_last,
                            struct pith_error *err)
 {
@@ -172,7 +177,7 @@ static pith_status put_cut(struct pith_archive_writer *w, const struct coded *c,
 	pith_status status = PITH_OK;
 	for (size_t at = 0; at < c->raw_nbytes && status == PITH_OK;) {
 		const uint8_t *raw = c->raw + at, *found = archive_find_segment(raw, c->raw_nbytes - at);
-		size_t nbytes = found != NULL ? (size_t)(found - raw) + 1 : c->raw_nbytes - at, frame_nbytes;
+		size_t nbytes = found != NULL ? (size_t)(found - raw) + ARCHIVE_SEGMENT_HEADER_NBYTES / 2 : c->raw_nbytes - at, frame_nbytes;
 		struct coded piece = {SEGMENT_STORED, raw, raw, nbytes, nbytes};
 		at += nbytes;
 		status = pith_frame_run_encode(raw, nbytes, ARCHIVE_ZSTD_LEVEL, frame, cap, &frame_nbytes, err);

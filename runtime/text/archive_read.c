@@ -284,7 +284,8 @@ static pith_status check_member(struct reading *r, size_t i, const struct pith_x
 		return lose(r, i, m->nbytes, 0, &why, err);
 	}
 	pith_xxh3_digest_128(hash, digest);
-	bool has_digest = m->kind == PITH_MEMBER_FILE && !r->archive->is_recovered;
+	bool is_known = !r->archive->is_recovered || memcmp(m->content_xxh3, (uint8_t[16]){0}, 16) != 0;
+	bool has_digest = m->kind == PITH_MEMBER_FILE && is_known;
 	// spec text.17: "The content of a file matches its content_xxh3."
 	if (r->lost || !has_digest || memcmp(digest, m->content_xxh3, 16) == 0)
 		return PITH_OK;

@@ -29,6 +29,7 @@ struct recovery {
 	bool ends_member;        /* a member ends at known_end */
 	size_t open;             /* the member whose end is not known yet; NONE */
 	uint64_t wasted_nbytes;  /* of payloads that were damaged */
+	uint64_t records_nbytes; /* unpacked so far */
 };
 
 /* ---- segments ---- */
@@ -212,8 +213,12 @@ static pith_status take_segment(struct recovery *r, const struct segment_header 
 		return PITH_OK;
 	}
 	pith_status status = PITH_OK;
-	if (archive_unpack_records(h, payload, off, &plain, &plain_nbytes, &ignored) == PITH_OK)
-		status = add_records(r, h, plain, plain_nbytes, err);
+	if (archive_unpack_records(h, payload, off, &plain, &plain_nbytes, &ignored) == PITH_OK) {
+		r->records_nbytes += plain_nbytes;
+		status = r->records_nbytes > ARCHIVE_MAX_DIRECTORY_NBYTES ?
+			pith_fail(err, PITH_E_LIMIT, off, NULL, "more records than a directory has room for") :
+			add_records(r, h, plain, plain_nbytes, err);
+	}
 	if (plain != payload)
 		free(plain);
 	free(payload);
@@ -224,10 +229,15 @@ static pith_status take_segment(struct recovery *r, const struct segment_header 
 	return status;
 }
 
-static pith_status scan_segments(struct recovery *r, struct pith_error *err)
+static pith_status scan_segments(struct recovery *r, const struct pith_archive *known, struct pith_error *err)
 {
 	struct pith_archive *a = r->archive;
-	for (uint64_t off = a->begin; find_sync(r, &off);) {
+	if (known != NULL) {
+		PITH_TRY(archive_directory_copy(&known->directory, &a->directory, err));
+		r->content_end = r->known_end = known->directory.content_nbytes;
+		r->ends_member = true;
+	}
+	for (uint64_t off = known != NULL ? known->trailer.archive_nbytes : a->begin; find_sync(r, &off);) {
 		uint8_t bytes[ARCHIVE_SEGMENT_HEADER_NBYTES];
 		const uint8_t *p;
 		size_t got;
@@ -253,8 +263,8 @@ static pith_status scan_segments(struct recovery *r, struct pith_error *err)
 	return archive_directory_index(&a->directory, err);
 }
 
-pith_status pith_archive_recover(const struct pith_archive_source *source, struct pith_archive **out,
-                                 struct pith_error *err)
+pith_status pith_archive_recover(const struct pith_archive_source *source, const struct pith_archive *known,
+                                 struct pith_archive **out, struct pith_error *err)
 {
 	struct recovery r = {.open = NONE, .window = malloc(WINDOW_NBYTES)};
 	struct pith_error fault;
@@ -270,7 +280,7 @@ pith_status pith_archive_recover(const struct pith_archive_source *source, struc
 		r.archive->header_lost = header != PITH_OK;
 		if (r.archive->header_lost)
 			r.archive->begin = 0;
-		status = header == PITH_E_UNSUPPORTED ? header : scan_segments(&r, err);
+		status = header == PITH_E_UNSUPPORTED ? header : scan_segments(&r, known, err);
 	}
 	bool nothing = status == PITH_OK && r.archive->directory.segment_count == 0 && header != PITH_OK;
 	if (nothing || (status != PITH_OK && status == header)) {

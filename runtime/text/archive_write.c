@@ -69,13 +69,12 @@ static bool looks_binary(const uint8_t *p, size_t nbytes)
 {
 	size_t odd = 0;
 	for (size_t i = 0; i < nbytes; i++) {
-		bool is_control = p[i] < 0x20 && !(p[i] >= 0x09 && p[i] <= 0x0d) && p[i] != 0x1b;
 		bool is_tail = (p[i] & 0xc0) == 0x80;
 		bool wants_tail = i > 0 && p[i - 1] >= 0xc0;
 		bool after_tail = i > 0 && p[i - 1] >= 0x80;
-		odd += is_control || (is_tail && !after_tail) || (wants_tail && !is_tail) ? 1 : 0;
+		odd += archive_is_control(p[i]) || (is_tail && !after_tail) || (wants_tail && !is_tail) ? 1 : 0;
 	}
-	return odd * 32 > nbytes;
+	return odd * ARCHIVE_BINARY_SHARE > nbytes;
 }
 
 /* The member whose content is at 'off': from *m on, which advances. */
@@ -167,7 +166,7 @@ pith_status pith_archive_writer_member(struct pith_archive_writer *w,
 	struct record_strings strings = archive_member_strings(member);
 	m.nbytes = 0;
 	m.content_off = w->fill_off + w->fill_nbytes;
-	m.is_open_ended = m.is_replaced = false;
+	m.is_open_ended = m.is_replaced = m.is_dropped = false;
 	memset(m.content_xxh3, 0, sizeof(m.content_xxh3));
 	close_member(w);
 	if (w->records_nbytes > RECORDS_NBYTES)
@@ -212,6 +211,7 @@ pith_status pith_archive_writer_drop(struct pith_archive_writer *w, struct pith_
 		return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, NULL, "no member was begun");
 	close_member(w);
 	w->stats.members--;
+	w->stats.content_nbytes -= w->directory.members[w->directory.member_count - 1].nbytes;
 	w->stats.replaced -= w->replaced != SIZE_MAX ? 1 : 0;
 	return archive_directory_drop_last(&w->directory, w->replaced, err);
 }

@@ -16,6 +16,10 @@
 #define ARCHIVE_WHOLE_NBYTES ((size_t)1 << 23)
 #define SMALL_FRAME_NBYTES 65536u /* from here on 0.5 % pays for a header and a name */
 
+/* A control character that no text has: other than white space and ESC. */
+static inline bool archive_is_control(uint8_t c) { return c < 0x20 && !(c >= 0x09 && c <= 0x0d) && c != 0x1b; }
+#define ARCHIVE_BINARY_SHARE 32u /* one such byte in so many, or more, is no text */
+
 /* Content that is coded on its own. */
 struct chunk {
 	uint8_t *raw;    /* [segment_nbytes] */

@@ -65,8 +65,8 @@ struct pith_archive_member {
 	uint64_t nbytes;      /* of a file */
 	uint64_t content_off; /* content bytes of the archive before its first one */
 	bool is_open_ended;   /* recovered: more than nbytes may have been in it */
-	bool is_replaced;     /* never in an archive that was opened */
-	uint8_t content_xxh3[16]; /* zero when recovered without the directory */
+	bool is_replaced, is_dropped; /* never in an archive that was opened */
+	uint8_t content_xxh3[16]; /* zero when not in a directory, but recovered */
 };
 
 /*
@@ -132,7 +132,7 @@ pith_status pith_archive_writer_data(struct pith_archive_writer *writer, const v
                                      size_t nbytes, struct pith_error *err);
 /*
  * The file that was begun is left out after all, as when it cannot be read to its end, and what it replaced is there
- * again.  Its content stays in the archive, unused; recovery without the directory finds it.
+ * again.  Its content stays in the archive, unused; recovery without the directory finds it where there is any.
  */
 pith_status pith_archive_writer_drop(struct pith_archive_writer *writer, struct pith_error *err);
 /* Code what is left, write directory and trailer.  'stats' may be NULL. */
@@ -158,9 +158,11 @@ pith_status pith_archive_open(const struct pith_archive_source *source, struct p
 /*
  * The same for an archive that pith_archive_open() refuses: the whole source is searched for segments, and the
  * directory made of their records.  Checksums of members are lost; those of segments hold.
+ * known: what pith_archive_open() made of the same source: all of that is kept, and only the bytes behind it, of an
+ * append that lost its end, are searched; NULL: nothing is known.  PITH_E_LIMIT: more damage or records than any archive has.
  */
-pith_status pith_archive_recover(const struct pith_archive_source *source, struct pith_archive **out,
-                                 struct pith_error *err);
+pith_status pith_archive_recover(const struct pith_archive_source *source, const struct pith_archive *known,
+                                 struct pith_archive **out, struct pith_error *err);
 void pith_archive_close(struct pith_archive *archive);
 
 struct pith_archive_info {
