@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A text archive of 1 GB in tens of thousands of members: peak memory and time of every command, and interruptions.
 
-Some of it is text, coded with the default model (BENCH_TEXT_NBYTES, 20 MB unless said otherwise); the rest, random bytes,
+Some of it is text, coded with the default model (BENCH_TEXT_NBYTES, a fiftieth unless said otherwise); the rest, random bytes,
 records and zeros, is appended without, so that it takes minutes.  Members come as a tar stream and nothing but
 the archive lies on the disk.  BENCH_NBYTES: another size.  Exit status 1 when memory exceeds LIMIT_MIB or an
 interruption leaves what it should not.

@@ -32,13 +32,13 @@ TEXTS = ([f"{SHARED}/texts/wikitext2-test.txt"] if SHARED else []) + \
     ["bench/texts/docs-peps-00.txt", "bench/texts/speeches-us-gov-00.txt"]
 MAIN_TEXT = TEXTS[0]  # of KL and of differences
 
-# A row is a scheme, perhaps with rules behind it.  The first row of a group is what the others are compared
-# with.  "=SCHEME": chosen by --bits at the size of that row, which stands before it.  awq has no way with the
-# embedding, which is also the head; gptq's is given to it, so that rows differ in the blocks alone.
+# awq has no way with the embedding, which is also the head; gptq's is given to it, so that rows differ in the blocks alone.
 def awq(bits):
     return f"awq:bits={bits},group=128 --rule embed_tokens=gptq:bits={bits},group=128"
 
 
+# A row is a scheme, perhaps with rules behind it.  The first row of a group is what the others are compared
+# with.  "=SCHEME": chosen by --bits at the size of that row, which stands before it.
 GROUPS = [
     ["bf16"],
     ["rtn:bits=4,group=128", "gptq:bits=4,group=128", awq(4), "awq:clip=0+gptq:bits=4,group=128", "owq:bits=4.1,group=128",

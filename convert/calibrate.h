@@ -16,8 +16,8 @@
 struct hessian_memo;
 
 /*
- * Inputs of one linear [m, n], over all calibration tokens.  Borrowed by the method, read-only,
- * valid during the call.
+ * Inputs of one linear [m, n], over all calibration tokens.  Borrowed by the method, read-only
+ * (but for memo, which one thread at a time may use), valid during the call.
  */
 struct calibration_inputs {
 	size_t n;               /* columns */

@@ -152,7 +152,8 @@ uint64_t calibrate_memory(const struct calibration_run *run, uint64_t *spilled)
 	rows = rows < tokens ? rows : tokens;
 	*spilled = one > calibration_stream_limit(run) ? streams * one : 0;
 	uint64_t rest = streams * one - *spilled + 4 * rows * calibration_batch_floats(&s);
-	uint64_t choosing = measures(run) ? inside + measure_memory(run, &s, spilled) : 0;
+	uint64_t head = solve_memory(vocab, s.hidden), widest = inside > head ? inside : head;
+	uint64_t choosing = measures(run) ? widest + measure_memory(run, &s, spilled) : 0;
 	inside = inside > table ? inside : table;
 	return (inside > choosing ? inside : choosing) + rest;
 }
@@ -186,21 +187,21 @@ static double sample_product(void)
 }
 
 /*
- * Products of the measurement, over all blocks: owq's eight factors of every matrix and one a site, 28
+ * Products of the measurement, over all blocks: nine factors of every matrix (owq's eight and one that is kept) and one a site, 28
  * candidates, of which 4 look for a threshold, on some rows, and the matrices' own streams through
  * the blocks behind them and the head.
  */
-static double measure_products(const struct calibration_run *run, double weights, double attention)
+static double measure_products(const struct calibration_run *run, double weights, double attention, double threads)
 {
 	struct calibration_shape s = calibration_widest(run->plan);
 	double d = (double)s.hidden, q = (double)(s.head_count * s.head_dim), ffn = (double)s.ffn;
 	double blocks = (double)run->plan->block_count, tokens = (double)probe_tokens(run);
 	double count = (double)probe_count(run), rows = 2 * 28 * ALLOCATE_MEASURE_ROWS;
 	double vocab = (double)import_plan_u64(run->plan, "vocab_size");
-	double factors = 4.0 / 3.0 * ((5 * 8 + 2) * d * d * d + 9 * (q * q * q + ffn * ffn * ffn));
+	double factors = 4.0 / 3.0 * ((5 * 9 + 2) * d * d * d + 10 * (q * q * q + ffn * ffn * ffn));
 	double solves = rows * (5 * d * d + q * q + ffn * ffn) / 2;
 	double streams = count / 2 * tokens * (weights + attention);
-	return blocks * (factors + solves + streams) + (count + 1) * tokens * vocab * d;
+	return blocks * factors + (blocks * (solves + streams) + (count + 1) * tokens * vocab * d) / threads;
 }
 
 double calibrate_seconds(const struct calibration_run *run)
@@ -213,7 +214,7 @@ double calibrate_seconds(const struct calibration_run *run)
 	/* attention and ffn run for the statistics and again for the states; both triangles of a panel count */
 	double forward = tokens * (1.8 * weights + 2 * q * length);
 	double hessians = tokens * (2 * d * d + q * q + ffn * ffn) / 2;
-	/* one an input, in f64, which takes twice as long, on one thread: 4/3 n^3 operations of two */
+	/* one an input, which methods that sort by their own rules do not share, in f64, which takes twice as long, on one thread: 4/3 n^3 operations of two */
 	double factors = 4.0 / 3.0 * (2 * d * d * d + q * q * q + ffn * ffn * ffn);
 	double threads = run->options->threads > 1 ? run->options->threads : 1;
 	double passes = import_plan_u64(run->plan, "head_tied") ? 1.6 : 1.0;
@@ -221,7 +222,7 @@ double calibrate_seconds(const struct calibration_run *run)
 	                  ((passes * forward + hessians + weights * (d + ffn) / 4) / threads + factors);
 	if (measures(run)) /* also a pass of its own */
 		products += (double)run->plan->block_count * (passes * forward + hessians) / threads +
-		            measure_products(run, weights, 2 * q * length);
+		            measure_products(run, weights, 2 * q * length, threads);
 	openblas_set_num_threads(1);
 	return sample_product() * products;
 }

@@ -4,6 +4,7 @@
 #include "calibrate_fold.h"
 
 #include "bytes.h"
+#include "calibrate_cost.h"
 
 #include <stdlib.h>
 
@@ -13,6 +14,8 @@
  */
 #define FOLD_TEXT_COUNT 4u
 #define FOLD_TEXT_LENGTH 512u
+/* They go through the buffers of a batch, which is cut to whole samples: more than half of it. */
+_Static_assert(2 * FOLD_TEXT_COUNT * FOLD_TEXT_LENGTH <= CALIBRATION_BATCH_TOKENS, "a batch has room for the texts");
 
 struct block_fold {
 	struct calibration_pass *pass;

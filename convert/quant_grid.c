@@ -256,7 +256,7 @@ static void search_full(const struct group *v, int steps, struct quant_grid *bes
 {
 	struct quant_grid full = *best, g = *best;
 	bool fixed = v->zero_mode == GRID_ZERO_SYM;
-	best->error2 = INFINITY;
+	best->error2 = exact_power_error(v, best); /* its zero-point may be a real one, which no candidate has */
 	for (int i = 1; i <= steps; i++) {
 		g.scale = f32_of_f16(f16_of_f32(full.scale * (float)i / (float)steps));
 		if (g.scale == 0.0f)
@@ -268,8 +268,6 @@ static void search_full(const struct group *v, int steps, struct quant_grid *bes
 				*best = g;
 		}
 	}
-	if (!isfinite(best->error2))
-		*best = full;
 }
 
 /* ---- any ---- */

@@ -96,7 +96,7 @@ static void pick_sizes(struct rng *rng, size_t *m, size_t *n, size_t *k)
 }
 
 static void check_affine(const struct sets *sets, struct rng *rng, enum fill fill, size_t m,
-                         size_t n, size_t k, uint32_t bits, uint32_t zero_mode, size_t group_size)
+                         size_t n, size_t k, uint32_t bits, uint32_t zero_mode, size_t group_size, uint32_t level_bits)
 {
 	struct arena arena = {0};
 	struct pith_term term;
@@ -104,7 +104,7 @@ static void check_affine(const struct sets *sets, struct rng *rng, enum fill fil
 	char what[80];
 	snprintf(what, sizeof(what), "affine %u bits zero_mode %u group %zu fill %d", bits,
 	         zero_mode, group_size, (int)fill);
-	make_affine(&term, &arena, rng, fill, m, n, bits, zero_mode, group_size, 0);
+	make_affine(&term, &arena, rng, fill, m, n, bits, zero_mode, group_size, level_bits);
 	make_act(&act, &arena, rng, fill, k, n);
 	act.x = NULL; /* an integer kind has no business there */
 	compare_apply(sets, rng, &term, PITH_KIND_AFFINE, &act, what);
@@ -123,7 +123,7 @@ static void affine_parameters(void **unused)
 					size_t m, n, k;
 					pick_sizes(&rng, &m, &n, &k);
 					check_affine(&sets, &rng, (enum fill)fill, m, n, k, bits,
-					             zero_mode, group_list[g]);
+					             zero_mode, group_list[g], 0);
 				}
 }
 
@@ -139,8 +139,12 @@ static void affine_sizes(void **unused)
 					check_affine(&sets, &rng, FILL_RANDOM, m_list[m], n_list[n],
 					             k_list[k], 1 + (uint32_t)rng_below(&rng, 8),
 					             (uint32_t)rng_below(&rng, 4),
-					             PICK(&rng, group_list));
-	check_affine(&sets, &rng, FILL_RANDOM, 33, 4100, 33, 3, 3, 16);
+					             PICK(&rng, group_list), 0);
+	check_affine(&sets, &rng, FILL_RANDOM, 33, 4100, 33, 3, 3, 16, 0);
+	/* spqr's: one token decodes four groups' scales at once */
+	for (size_t n = 1; n < 140; n++)
+		check_affine(&sets, &rng, (enum fill)(n % FILL_COUNT), 33, n, 1, 3, 3, 16, 3);
+	check_affine(&sets, &rng, FILL_RANDOM, 33, 1300, 1, 3, 3, 16, 3);
 }
 
 static void codebook_parameters(void **unused)
