@@ -192,6 +192,8 @@ static uint8_t *fill(const char *kind)
 			p[i] = (uint8_t)(0x80 + (h >> 25)); /* never valid */
 		else if (strcmp(kind, "table") == 0)
 			p[i] = i % 4 == 0 ? (uint8_t)(h >> 27) : 'x'; /* controls, and zstd gains */
+		else if (strcmp(kind, "padded") == 0)
+			p[i] = i % 512 < 256 ? (uint8_t)('a' + (h >> 29)) : 0; /* as in tar */
 		else if (strcmp(kind, "crlf") == 0)
 			i += put_line(p + i, BIG - i, h >> 16) - 1;
 		else
@@ -509,6 +511,7 @@ static void some_content_is_not_for_the_model(void **state)
 		{"random", BIG, PITH_LEVEL_SMALL, 0}, {"random", 1000, PITH_LEVEL_DEFAULT, 1},
 		{"text", 20000, PITH_LEVEL_DEFAULT, 1}, {"table", 20000, PITH_LEVEL_DEFAULT, 0},
 		{"table", 20000, PITH_LEVEL_SMALL, 1}, {"table", 4095, PITH_LEVEL_DEFAULT, 1},
+		{"padded", 20000, PITH_LEVEL_DEFAULT, 1},
 	};
 	(void)state;
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(cases); i++) {

@@ -55,12 +55,15 @@ static bool is_dense(const struct chunk *c)
 	return c->stored_nbytes > c->raw_nbytes - c->raw_nbytes / 32;
 }
 
-/* One byte in 32 is a control character that no text has: what the model gains there takes too long for most. */
+/*
+ * Control characters that no text has begin at one byte in 32: what the model gains there takes too long for most.  A run
+ * of one counts once, as text in a tar archive is padded.
+ */
 static bool is_binary(const struct chunk *c)
 {
 	size_t controls = 0;
 	for (size_t i = 0; i < c->raw_nbytes; i++)
-		controls += archive_is_control(c->raw[i]) ? 1 : 0;
+		controls += archive_is_control(c->raw[i]) && (i == 0 || c->raw[i] != c->raw[i - 1]) ? 1 : 0;
 	return controls * ARCHIVE_BINARY_SHARE > c->raw_nbytes;
 }
 
