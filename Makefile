@@ -181,7 +181,7 @@ help:
 	@echo 'test-all  cross-packages, test, equality of all kernels and compilers, asan, fuzz: an hour'
 	@echo 'asan      the tests with address and undefined-behaviour sanitizers'
 	@echo 'fuzz      every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
-	@echo 'models    the embedded model, from $(DEFAULT_SOURCE)'
+	@echo 'models    the embedded models, from $(DEFAULT_SOURCE) and $(FAST_SOURCE)'
 	@echo 'bench     speed, open time, sizes;  readme-tables, method-table: rewrite the tables of README.md'
 	@echo 'install   into PREFIX=$(PREFIX) (DESTDIR respected);  clean: remove what was built'
 

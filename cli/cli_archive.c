@@ -80,9 +80,13 @@ static void look_behind(struct cli *cli, const struct pith_archive_source *sourc
 {
 	struct pith_archive *found;
 	struct pith_archive_info info;
-	struct pith_error ignored;
-	if (a->info.ignored_nbytes == 0 || pith_archive_recover(source, a->archive, &found, &ignored) != PITH_OK)
+	struct pith_error err;
+	if (a->info.ignored_nbytes == 0)
 		return;
+	if (pith_archive_recover(source, a->archive, &found, &err) != PITH_OK) {
+		cli_fail(cli, a->path, &err); /* said; the complete directory serves */
+		return;
+	}
 	pith_archive_info(found, &info);
 	if (info.segment_count == a->info.segment_count) {
 		pith_archive_close(found);

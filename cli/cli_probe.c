@@ -60,12 +60,10 @@ static void read_chunk(void *arg, size_t i)
 	struct reading *r = arg;
 	const uint8_t *p = r->probe->data + i * CHUNK_NBYTES;
 	size_t left = r->probe->nbytes - i * CHUNK_NBYTES;
-	uint64_t total;
-	if (left >= CHUNK_NBYTES + PREFETCH_NBYTES)
-		total = add_chunk(p, r->way);
-	else
-		total = add_streams(p, LINE_NBYTES, (left < CHUNK_NBYTES ? left : CHUNK_NBYTES) / (4 * LINE_NBYTES) * (4 * LINE_NBYTES),
-		                    4 * LINE_NBYTES, false);
+	size_t step = 4 * LINE_NBYTES, whole = (left < CHUNK_NBYTES ? left : CHUNK_NBYTES) / step * step;
+	uint64_t total = left >= CHUNK_NBYTES + PREFETCH_NBYTES
+	                     ? add_chunk(p, r->way)
+	                     : add_streams(p, LINE_NBYTES, whole, step, false);
 	atomic_fetch_add_explicit(&r->sum, total, memory_order_relaxed);
 }
 

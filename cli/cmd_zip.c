@@ -437,9 +437,10 @@ const struct cli_command cmd_zip = {
 	            "--append -o OUT.pz PATH...",
 	.description =
 	    "Writes files, directories and links ('-': standard input) to one archive, with names,\n"
-	    "modes, times and owners.  Text is coded with the model, what the model does not make\n"
-	    "smaller with zstd.  Each coded segment is decoded again and compared before it is\n"
-	    "written.  'pith unzip' needs the same model, which the archive names by its identity.\n"
+	    "modes, times and owners.  Text is coded with the model; what the model does not make\n"
+	    "smaller, and binary data but at the level small, with zstd.  Each coded segment is\n"
+	    "decoded again and compared before it is written.  'pith unzip' needs the same model,\n"
+	    "which the archive names by its identity.\n"
 	    "\n"
 	    "A PATH whose name ends in .tar, .tar.gz (.xz, .zst, .bz2 ...), .tgz or .zip is read as an\n"
 	    "archive and its members are stored, which is said; files found in folders are always\n"

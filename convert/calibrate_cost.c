@@ -187,11 +187,12 @@ static double sample_product(void)
 }
 
 /*
- * Products of the measurement, over all blocks: nine factors of every matrix (owq's eight and one that is kept) and one a site, 28
- * candidates, of which 4 look for a threshold, on some rows, and the matrices' own streams through
- * the blocks behind them and the head.
+ * Products of the measurement, over all blocks: nine factors of every matrix (owq's eight and one that
+ * is kept) and one a site, 28 candidates, of which 4 look for a threshold, on some rows, and the
+ * matrices' own streams through the blocks behind them and the head.
  */
-static double measure_products(const struct calibration_run *run, double weights, double attention, double threads)
+static double measure_products(const struct calibration_run *run, double weights, double attention,
+                               double threads)
 {
 	struct calibration_shape s = calibration_widest(run->plan);
 	double d = (double)s.hidden, q = (double)(s.head_count * s.head_dim), ffn = (double)s.ffn;
@@ -214,7 +215,10 @@ double calibrate_seconds(const struct calibration_run *run)
 	/* attention and ffn run for the statistics and again for the states; both triangles of a panel count */
 	double forward = tokens * (1.8 * weights + 2 * q * length);
 	double hessians = tokens * (2 * d * d + q * q + ffn * ffn) / 2;
-	/* one an input, which methods that sort by their own rules do not share, in f64, which takes twice as long, on one thread: 4/3 n^3 operations of two */
+	/*
+	 * one an input, which methods that sort by their own rules do not share, in f64, which takes
+	 * twice as long, on one thread: 4/3 n^3 operations of two
+	 */
 	double factors = 4.0 / 3.0 * (2 * d * d * d + q * q * q + ffn * ffn * ffn);
 	double threads = run->options->threads > 1 ? run->options->threads : 1;
 	double passes = import_plan_u64(run->plan, "head_tied") ? 1.6 : 1.0;

@@ -175,7 +175,7 @@ pith_status hessian_factor_make(const struct quant_job *job, enum hessian_order 
 		return make_sorted(job, order, damp, out, err);
 	if (memo->hessian != hessian || memo->order != order || memo->damp != damp) {
 		memset(out, 0, sizeof(*out));
-		hessian_memo_clear(memo);
+		hessian_memo_clear(memo); /* make_sorted() forgets what is there */
 		PITH_TRY(make_sorted(job, order, damp, &memo->factor, err));
 		memo->hessian = hessian;
 		memo->order = order;

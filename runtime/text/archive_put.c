@@ -177,7 +177,9 @@ static pith_status put_cut(struct pith_archive_writer *w, const struct coded *c,
 	pith_status status = PITH_OK;
 	for (size_t at = 0; at < c->raw_nbytes && status == PITH_OK;) {
 		const uint8_t *raw = c->raw + at, *found = archive_find_segment(raw, c->raw_nbytes - at);
-		size_t nbytes = found != NULL ? (size_t)(found - raw) + ARCHIVE_SEGMENT_HEADER_NBYTES / 2 : c->raw_nbytes - at, frame_nbytes;
+		size_t nbytes = c->raw_nbytes - at, frame_nbytes;
+		if (found != NULL)
+			nbytes = (size_t)(found - raw) + ARCHIVE_SEGMENT_HEADER_NBYTES / 2;
 		struct coded piece = {SEGMENT_STORED, raw, raw, nbytes, nbytes};
 		at += nbytes;
 		status = pith_frame_run_encode(raw, nbytes, ARCHIVE_ZSTD_LEVEL, frame, cap, &frame_nbytes, err);
