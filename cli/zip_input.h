@@ -43,8 +43,8 @@ struct zip_item {
 	char *path;       /* for the system */
 	const char *name; /* in the archive: a part of 'path' */
 	struct stat st;
-	const struct zip_item *link_to; /* the first with the same inode; NULL: this is it */
-	bool left_out;
+	struct zip_item *first_link;   /* the first with the same inode; NULL: this is it */
+	const struct zip_item *stored; /* of the first: the name whose content was stored; NULL: none yet */
 };
 
 struct zip_items {

@@ -177,9 +177,9 @@ static bool find_hard_links(struct zip_items *items)
 	if (count > 0)
 		qsort(linked, count, sizeof(struct zip_item *), compare_inodes);
 	for (size_t i = 1; i < count; i++) {
-		const struct zip_item *first = linked[i - 1]->link_to != NULL ? linked[i - 1]->link_to : linked[i - 1];
+		struct zip_item *first = linked[i - 1]->first_link != NULL ? linked[i - 1]->first_link : linked[i - 1];
 		if (first->st.st_dev == linked[i]->st.st_dev && first->st.st_ino == linked[i]->st.st_ino) {
-			linked[i]->link_to = first;
+			linked[i]->first_link = first;
 			items->nbytes -= (uint64_t)linked[i]->st.st_size;
 		}
 	}
@@ -246,21 +246,31 @@ static void set_owner(const struct zip_input *in, const struct stat *st, struct 
 	m->gname = group != NULL && strlen(group->gr_name) < 256 ? group->gr_name : "";
 }
 
-static pith_status add_file(struct zip_input *in, struct zip_item *it, const struct pith_archive_member *m,
-                            struct pith_error *err)
+/* A file, or a hard link to the name under which it was stored: a name that cannot be read leaves that to the next. */
+static pith_status add_file(struct zip_input *in, struct zip_item *it, struct pith_archive_member *m, struct pith_error *err)
 {
+	struct zip_item *first = it->first_link != NULL ? it->first_link : it;
+	bool unreadable = false;
+	if (first->stored != NULL) {
+		m->kind = PITH_MEMBER_HARD_LINK;
+		m->target = first->stored->name;
+		m->target_nbytes = strlen(m->target);
+		return pith_archive_writer_member(in->writer, m, err);
+	}
+	m->kind = PITH_MEMBER_FILE;
 	int fd = open(it->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
 		zip_leave_unreadable(in, it->path);
-		it->left_out = true;
 		return PITH_OK;
 	}
 	pith_status status = pith_archive_writer_member(in->writer, m, err);
 	if (status == PITH_OK)
-		status = zip_add_content(in, fd, it->path, &it->left_out, err);
-	if (it->left_out) {
+		status = zip_add_content(in, fd, it->path, &unreadable, err);
+	if (unreadable) {
 		zip_leave_unreadable(in, it->path);
 		status = pith_archive_writer_drop(in->writer, err);
+	} else {
+		first->stored = it;
 	}
 	close(fd);
 	return status;
@@ -285,21 +295,8 @@ static pith_status add_tree_member(struct zip_input *in, struct zip_item *it, st
 		return PITH_OK;
 	}
 	set_owner(in, &it->st, &m);
-	if (it->link_to != NULL && it->link_to->left_out) {
-		zip_leave_out(in, it->path, "a hard link to what is left out");
-		in->unreadable++;
-		return PITH_OK;
-	}
-	if (it->link_to != NULL) {
-		m.kind = PITH_MEMBER_HARD_LINK;
-		m.target = it->link_to->name;
-		m.target_nbytes = strlen(m.target);
-		return pith_archive_writer_member(in->writer, &m, err);
-	}
-	if (S_ISREG(it->st.st_mode)) {
-		m.kind = PITH_MEMBER_FILE;
+	if (S_ISREG(it->st.st_mode))
 		return add_file(in, it, &m, err);
-	}
 	m.kind = PITH_MEMBER_DIRECTORY;
 	if (S_ISLNK(it->st.st_mode)) {
 		ssize_t got = readlink(it->path, target, sizeof(target));

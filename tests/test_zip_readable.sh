@@ -38,6 +38,18 @@ if [ -r /proc/self/mem ]; then # opens, and cannot be read
 else
 	skip 'a file that fails when it is read' 'no /proc here'
 fi
+mkdir gone && seq 600000 >gone/0 && echo 7 >gone/a && ln gone/a gone/b && ln gone/a gone/c
+$Z --segment 65536 --ignore-failed-read -o gone.pz gone 2>err &
+until ls -l /proc/$!/fd 2>/dev/null | grep -q gone/0 || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+if kill -STOP $! 2>/dev/null; then # all names are gathered, the first file is being read
+	rm gone/a && kill -CONT $! && wait $!
+	check 'a name that vanished' grep -q 'gone/a: No such file or directory: left out' err
+	check 'leaves its content to the next of its links' sh -c "[ \$('$P' cat gone.pz gone/b) = 7 ] && '$P' test gone.pz"
+	"$P" list --json gone.pz >out
+	check 'and that to the others' json "[m['target'] for m in d['members'] if m['name'] == 'gone/c'] == ['gone/b']"
+else
+	skip 'a name that vanishes' 'the archive was complete too soon'
+fi
 
 # ---- folders without x, named behind what is in them ----
 "$PYTHON" - <<'PY'
