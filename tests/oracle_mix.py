@@ -6,7 +6,7 @@ KEPT = [0, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6]
 BOUNDS = [1, 2, 4, 6, 8, 12, 16, 32, 64, 128, 512]
 SHIFT = 16        # of the weights
 FINAL_SHIFT = 19  # of the final weights
-FIRST = [60000] + [3000] * 32 + [5000] * 4 + [4000] * 3
+FIRST = [60000] + [3000, 5000] * 16 + [5000] * 4 + [4000] * 3
 
 
 def exp2_table():
@@ -21,6 +21,7 @@ def exp2_table():
 
 EXP2 = exp2_table()
 LOG2 = [max(f for f in range(256) if f == 0 or EXP2[f] <= 65536 + 64 * i + 32) for i in range(1024)]
+PACE = [4 + 6400 // (n + 400) for n in range(8192)]
 RATE = [131072 // (2 * n + 3) for n in range(1024)]
 
 
@@ -73,7 +74,7 @@ class Counter:
         self.bias, self.n, self.check = 0, [0, 0], check
 
     def learn(self, y, logit):
-        gain = 5904 // (2 * min(sum(self.n), 28) + 3)
+        gain = 8000 // (2 * min(sum(self.n), 28) + 3)
         error = (2**22 * y - squash(clamp(logit + self.bias // 4, 5119))) // 64
         self.bias = clamp(self.bias + error * gain // 2**15, 16380)
         self.n[y] = min(self.n[y] + 1, 15)
@@ -116,7 +117,7 @@ class Mixer:
         self.states = [{} for _ in range(16)]
         self.trust = [{}, {}]
         self.refined, self.final = [Interpolated(32), Interpolated(32)], [Interpolated(64), Interpolated(64)]
-        self.weights, self.final_weights = {}, {}
+        self.weights, self.ages, self.final_weights = {}, {}, {}
 
     def begin(self, i):
         s = self.s = self.streams[i]
@@ -149,9 +150,11 @@ class Mixer:
             at = s.line_before + column + j
             return self.text[at] if at < s.line else 10
         t1, t2, t3 = s.tokens
-        values = [w[1], w[2], w[3], w[4], H(w[4], w[5] >> 32), H(w[4], w[6] >> 32), H(word, w[1]),
-                  H(word, s.word_before), w[3] - w[1], H(256 * above(0) + above(1), w[1]), H(s.field, word), begun,
-                  H(begun, t1), H(H(begun, t1), t2), H(H(H(begun, t1), t2), t3), H(begun, t2)]
+        stream = self.streams.index(s)
+        values = [w[2], w[3], w[4], H(w[4], w[5] >> 32), H(w[4], w[6] >> 32), H(word, w[1]), H(word, s.word_before),
+                  H(256 * above(0) + above(1), w[1]), H(s.field, word),
+                  H(begun, t1), H(H(begun, t1), t2), H(H(H(begun, t1), t2), t3),
+                  H(begun, stream), H(word, stream), H(H(begun, t1), stream), H(H(H(begun, t1), t2), stream)]
         return [H(H(v, i + 1), min(len(prefix), 2)) for i, v in enumerate(values)], w
 
     def find(self, context, key):
@@ -224,7 +227,8 @@ class Mixer:
                 min(c, 15) if end else 128 + key if c == 0 else 16 + bit + 8 * min(c, 7),
                 20 * min(abs(logit) // 256, 12) + min(sum(known), 19),
                 2 * w[1] + end,
-                8 * sum(known[:6]) + min(bit, 7) + 64 * end + 128 * min(c, 3))
+                8 * sum(known[:5]) + min(bit, 7) + 64 * end + 128 * min(c, 3))
+        self.row_names = list(enumerate(rows))
         self.rows = [self.weights.setdefault((s, r), list(FIRST)) for s, r in enumerate(rows)]
         self.final_row = self.final_weights.setdefault(min(c, 15) if end else 16 + bit + 8 * min(c, 3), [13107] * 5)
         self.dots = [clamp(sum(a * b // 256 for a, b in zip(r, self.inputs)) // 256, 5119) for r in self.rows]
@@ -240,8 +244,10 @@ class Mixer:
         for s, f in enumerate(self.final_row):
             change = clamp(self.dots[s], 4095) * error(self.mixed) + 2**(FINAL_SHIFT - 1)
             self.final_row[s] = clamp(f + change // 2**FINAL_SHIFT, 524287)
-            e = error(squash(self.dots[s]))
-            self.rows[s][:] = [clamp(w + (i * e + 2**(SHIFT - 1)) // 2**SHIFT, 524287)
+            age = self.ages.setdefault(self.row_names[s], 0)
+            step = error(squash(self.dots[s])) * PACE[age] // 16
+            self.ages[self.row_names[s]] = min(age + 1, 8191)
+            self.rows[s][:] = [clamp(w + (i * step + 2**(SHIFT - 1)) // 2**SHIFT, 524287)
                                for w, i in zip(self.rows[s], self.inputs)]
         for counter, estimate in self.found:
             if estimate is not None:

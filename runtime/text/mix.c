@@ -39,7 +39,7 @@ size_t mix_nbytes(size_t raw_nbytes)
 	return sizeof(*m) + 2 * (raw_nbytes + MIX_SLACK) + MIX_MATCHES * MATCH_TABLE_COUNT * sizeof(uint32_t) +
 	       slots_nbytes(slot_nbits(raw_nbytes) - 4) + MIX_CONTEXTS * sizeof(*m->state_map) +
 	       MIX_MATCHES * sizeof(*m->match_map) + 4 * MIX_NODE_ROWS * sizeof(*m->node_map) +
-	       MIX_SETS * sizeof(*m->weights) + MIX_FINAL_ROWS * sizeof(*m->final_weights);
+	       MIX_SETS * (sizeof(*m->weights) + sizeof(*m->ages)) + MIX_FINAL_ROWS * sizeof(*m->final_weights);
 }
 
 static void start_map(const struct mix_plan *plan, uint16_t (*map)[MIX_BUCKETS], size_t rows)
@@ -55,7 +55,9 @@ static int32_t first_weight(size_t input)
 {
 	if (input == 0)
 		return 60000;
-	return input < 33 ? 3000 : input < 37 ? 5000 : 4000;
+	if (input < 33)
+		return input % 2 == 1 ? 3000 : 5000;
+	return input < 37 ? 5000 : 4000;
 }
 
 static void start_values(struct mix *m)
@@ -97,11 +99,12 @@ static bool allocate(struct mix *m, size_t stream_count)
 	for (size_t k = 0; k < MIX_FINALS; k++)
 		m->final_map[k] = malloc(MIX_BYTE_ROWS * sizeof(*m->final_map[k]));
 	m->weights = aligned_alloc(32, MIX_SETS * sizeof(*m->weights));
+	m->ages = calloc(MIX_SETS, sizeof(*m->ages));
 	m->final_weights = malloc(MIX_FINAL_ROWS * sizeof(*m->final_weights));
 	return m->streams != NULL && m->history != NULL && m->starts != NULL && m->match_table[0] != NULL &&
 	       m->match_table[1] != NULL && m->slots != NULL && m->state_map != NULL && m->match_map != NULL &&
 	       m->node_map != NULL && m->byte_map != NULL && m->final_map[0] != NULL &&
-	       m->final_map[1] != NULL && m->weights != NULL && m->final_weights != NULL;
+	       m->final_map[1] != NULL && m->weights != NULL && m->ages != NULL && m->final_weights != NULL;
 }
 
 pith_status mix_new(const struct mix_plan *plan, const size_t *begins, size_t stream_count,
@@ -144,6 +147,7 @@ void mix_free(struct mix *m)
 	for (size_t k = 0; k < MIX_FINALS; k++)
 		free(m->final_map[k]);
 	free(m->weights);
+	free(m->ages);
 	free(m->final_weights);
 	free(m);
 }
@@ -247,7 +251,7 @@ static void choose_rows(struct mix *m, int32_t logit, uint32_t match_row, unsign
 {
 	const struct mix_node *node = m->node;
 	uint32_t end = node->kind == MIX_NODE_END, depth = (uint32_t)m->depth, orders = 0;
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < 5; i++)
 		orders += m->state[i] != 0;
 	uint32_t sure = (uint32_t)(logit < 0 ? -logit : logit) >> 8;
 	uint32_t row[MIX_SETS] = {
@@ -257,8 +261,10 @@ static void choose_rows(struct mix *m, int32_t logit, uint32_t match_row, unsign
 		2 * (m->newest & 255u) + end,
 		8 * orders + mix_least(node->bit, 7) + 64 * end + 128 * mix_least(depth, 3),
 	};
-	for (size_t s = 0; s < MIX_SETS; s++)
+	for (size_t s = 0; s < MIX_SETS; s++) {
 		m->row[s] = m->weights[s][row[s]];
+		m->age[s] = &m->ages[s][row[s]];
+	}
 	m->final_row = m->final_weights[end ? mix_least(depth, 15) : 16u + node->bit + 8 * mix_least(depth, 3)];
 }
 
@@ -320,7 +326,8 @@ static void learn(struct mix *m, unsigned bit)
 	for (size_t s = 0; s < MIX_SETS; s++) {
 		int32_t change = m->dots[s] * error_of(m->p_mixed, bit) + (1 << (FINAL_SHIFT - 1));
 		m->final_row[s] = mix_clamp(m->final_row[s] + (change >> FINAL_SHIFT), MIX_WEIGHT_MAX);
-		errors[s] = error_of(m->p_set[s], bit);
+		errors[s] = error_of(m->p_set[s], bit) * m->plan->pace[*m->age[s]] >> 4;
+		*m->age[s] = (uint16_t)mix_least(*m->age[s] + 1u, MIX_AGES - 1);
 	}
 	m->plan->loops->learn(m->row, m->inputs, errors);
 	for (size_t i = 0; i < MIX_CONTEXTS; i++) {

@@ -41,12 +41,13 @@ void mix_contexts(struct mix *mix, size_t depth)
 	uint32_t new4 = (uint32_t)last, old4 = (uint32_t)(last >> 32);
 	uint32_t above = byte_above(mix, column) << 8 | byte_above(mix, column + 1);
 	uint32_t after1 = mix_hash(begun, s->tokens[0]), after2 = mix_hash(after1, s->tokens[1]);
+	uint32_t stream = (uint32_t)(s - mix->streams);
 	const uint32_t values[MIX_CONTEXTS] = {
-		new4 & 0xffu, new4 & 0xffffu, new4 & 0xffffffu, new4,
-		mix_hash(new4, old4 & 0xffu), mix_hash(new4, old4 & 0xffffu),
-		mix_hash(word, new4 & 0xffu), mix_hash(word, s->word_before), new4 & 0xffff00u,
+		new4 & 0xffffu, new4 & 0xffffffu, new4, mix_hash(new4, old4 & 0xffu), mix_hash(new4, old4 & 0xffffu),
+		mix_hash(word, new4 & 0xffu), mix_hash(word, s->word_before),
 		mix_hash(above, new4 & 0xffu), mix_hash(s->field, word),
-		begun, after1, after2, mix_hash(after2, s->tokens[2]), mix_hash(begun, s->tokens[1]),
+		after1, after2, mix_hash(after2, s->tokens[2]),
+		mix_hash(begun, stream), mix_hash(word, stream), mix_hash(after1, stream), mix_hash(after2, stream),
 	};
 	uint32_t part = depth < 2 ? (uint32_t)depth : 2;
 	for (uint32_t i = 0; i < MIX_CONTEXTS; i++) {

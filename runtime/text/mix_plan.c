@@ -18,7 +18,9 @@ static void make_tables(struct mix_plan *plan)
 		plan->exp2[i] = 65536u + (a * f >> 16);
 	}
 	for (int32_t i = 0; i < 29; i++)
-		plan->gain[i] = 5904 / (2 * i + 3);
+		plan->gain[i] = 8000 / (2 * i + 3);
+	for (uint32_t i = 0; i < MIX_AGES; i++)
+		plan->pace[i] = (uint8_t)(4 + 6400 / (i + 400));
 	for (uint32_t i = 0; i < 1024; i++) {
 		uint32_t f = 0;
 		plan->rate[i] = 131072u / (2 * i + 3);

@@ -19,6 +19,7 @@
 #define MIX_DOT_MAX 5119      /* of a sum */
 #define MIX_WEIGHT_ONE 65536
 #define MIX_BUCKETS 33u       /* of an interpolated map */
+#define MIX_AGES 8192u        /* of a row of weights */
 #define MIX_NODE_ROWS 4096u
 #define MIX_BYTE_ROWS 4096u
 
@@ -42,6 +43,7 @@ struct mix_plan {
 	const struct mix_loops *loops;
 	uint32_t rate[1024];    /* 65536 / (n + 1.5) */
 	int32_t gain[29];       /* of a bias, by what its counter has seen */
+	uint8_t pace[MIX_AGES]; /* of weights, in 16ths */
 };
 
 struct mix_slot { /* an adaptive counter */
@@ -82,6 +84,7 @@ struct mix {
 	uint16_t (*byte_map)[MIX_BUCKETS];          /* [MIX_BYTE_ROWS] */
 	uint16_t (*final_map[MIX_FINALS])[MIX_BUCKETS];
 	int32_t (*weights)[MIX_SET_ROWS][MIX_INPUTS]; /* [MIX_SETS] */
+	uint16_t (*ages)[MIX_SET_ROWS];               /* [MIX_SETS] how often a row has learned */
 	int32_t (*final_weights)[MIX_SETS];         /* [MIX_FINAL_ROWS] */
 
 	/* the token under way */
@@ -103,6 +106,7 @@ struct mix {
 	int32_t logit;             /* the model's */
 	int32_t inputs[MIX_INPUTS];
 	int32_t *row[MIX_SETS], *final_row;
+	uint16_t *age[MIX_SETS];
 	int32_t dots[MIX_SETS];
 	uint32_t p_set[MIX_SETS], p_mixed;
 };
