@@ -49,12 +49,13 @@ MACHINE := $(shell $(CC) -dumpmachine)
 ifneq (,$(findstring x86_64,$(MACHINE)))
 ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2 -mpopcnt
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
+ISA_gfni = $(ISA_avx512) -mgfni
 else ifneq (,$(findstring aarch64,$(MACHINE)))
 ISA_neon = -march=armv8.2-a+dotprod
 endif
 # Sanitizers make -O3 take minutes a file.
 OWN_FLAGS = $(if $(SANITIZE),,$(if $(findstring runtime/kernels/,$@)$(findstring runtime/text/,$@),-O3)) $(if $(findstring /tests/,$@)$(findstring /bench/,$@),-Itests) \
-	$(foreach isa,avx2 avx512 neon,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
+	$(foreach isa,avx2 avx512 gfni neon,$(if $(filter %_$(isa).o,$@),$(ISA_$(isa))))
 # A version script where the library has one.
 map = $(if $(wildcard $(1)),-Wl$(comma)--version-script=$(1))
 comma = ,
@@ -110,8 +111,9 @@ $(B)/stage1/pith $(B)/pith: $(call objects,cli) $(STATIC)
 	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(STATIC) $(LIBS)
 
 # ---- tests ----
+$(B)/bench/bench_kernels: $(B)/cli/cli_probe.o
 $(TEST_PROGRAMS) $(BENCHES): %: %.o $(B)/libsupport.a $(STATIC)
-	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $< $(B)/libsupport.a $(STATIC) $(TEST_LIBS) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANITIZE) -o $@ $(filter %.o,$^) $(B)/libsupport.a $(STATIC) $(TEST_LIBS) $(LIBS)
 PARALLEL = $(if $(findstring j,$(MAKEFLAGS)),,-j$(shell nproc))
 .PHONY: programs test test-run test-all equality clang cross cross-packages asan fuzz fuzz-run
 programs: all $(TEST_PROGRAMS)
@@ -135,7 +137,7 @@ equality:
 clang:
 	+@if command -v clang >/dev/null; then $(MAKE) $(PARALLEL) build-clang/pith B=build-clang CC=clang; fi
 # Tests that need no more than libpithrun, for aarch64; tests/run.sh counts them as skipped where they are not.
-CROSS_TESTS = $(addprefix $(B)/arm64/tests/,test_kernels test_equality)
+CROSS_TESTS = $(addprefix $(B)/arm64/tests/,test_kernels test_equality test_linear_beside)
 cross:
 	+@if { command -v qemu-aarch64 && echo 'int main(void) { return 0; }' | \
 		aarch64-linux-gnu-gcc -x c - -o /dev/null -lzstd -lxxhash -lcmocka; } >/dev/null 2>&1; then \

@@ -1,7 +1,7 @@
 /*
  * Speed of the kernels: per set and kind, bytes of planes read per second with one token (decode) on one
- * thread and on all, with the share of what the same threads read without computing, in turn with
- * them; the same with planes that lie in the cache, which is what computing costs; and operations per
+ * thread and on all, from a mapped file, with the share of what the probe of 'pith bench' reads, in turn
+ * with them; the same with planes that lie in the cache, which is what computing costs; and operations per
  * second with 32 tokens (prefill).  Usage: bench_kernels [seconds per measurement [only names that
  * contain this [only sets that contain this]]]
  *
@@ -9,17 +9,21 @@
  */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "check_kernels.h"
+#include "cli.h"
+#include "cli_probe.h"
 
 #include "parallel.h"
 #include "pithrun.h"
 
-#include <stdatomic.h>
+#include <math.h>
 #include <time.h>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-static double now(void)
+/* As in the command, for the probe that is shared with it. */
+double cli_seconds(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -27,43 +31,24 @@ static double now(void)
 }
 
 #define ROUNDS 7u /* of reading and computing in turn; medians count */
-#define LINE_NBYTES 64u
-#define AHEAD_NBYTES 2048u
 
-/* ---- reading alone ---- */
-
-struct reading {
-	const uint8_t *p;
-	bool ahead; /* with prefetching: the faster of the two ways is the limit */
-	atomic_uint_least64_t sum; /* keeps the reads alive */
-};
-
-/* Chunks of 64 KiB, begin .. end - 1. */
-static void read_chunks(void *arg, size_t begin, size_t end)
+/*
+ * Let the memory of an arena be that of files, which a model's planes are in: small pages of the page
+ * cache, whose streams the processor follows less far than those of anonymous memory.
+ */
+static void move_to_files(struct arena *arena)
 {
-	struct reading *r = arg;
-	uint64_t sum[8] = {0};
-	for (const uint8_t *p = r->p + (begin << 16); p < r->p + (end << 16); p += LINE_NBYTES) {
-		uint64_t word[8];
-		if (r->ahead)
-			__builtin_prefetch(p + AHEAD_NBYTES);
-		memcpy(word, p, sizeof(word));
-		for (size_t i = 0; i < 8; i++)
-			sum[i] += word[i];
+	for (size_t i = 0; i < arena->count; i++) {
+		const size_t nbytes = arena->nbytes[i] - 4096; /* a page is not ours */
+		FILE *f = tmpfile();
+		if (f == NULL || fwrite(arena->map[i], 1, nbytes, f) != nbytes || fflush(f) != 0 ||
+		    mmap(arena->map[i], nbytes, PROT_READ, MAP_SHARED | MAP_FIXED, fileno(f), 0) ==
+		        MAP_FAILED) {
+			fprintf(stderr, "bench_kernels: no room for planes in a temporary file\n");
+			exit(1);
+		}
+		fclose(f);
 	}
-	for (size_t i = 1; i < 8; i++)
-		sum[0] += sum[i];
-	atomic_fetch_add_explicit(&r->sum, sum[0], memory_order_relaxed);
-}
-
-/* GB/s of reading 'nbytes' once. */
-static double read_once(const uint8_t *p, size_t nbytes, bool ahead,
-                        const struct pith_executor *executor)
-{
-	struct reading r = {.p = p, .ahead = ahead};
-	double begin = now();
-	pith_parallel(executor, nbytes >> 16, 1 << 16, read_chunks, &r);
-	return (double)nbytes / (now() - begin) * 1e-9;
 }
 
 /* ---- kernels ---- */
@@ -84,19 +69,19 @@ static void product_tiles(void *arg, size_t begin, size_t end)
 
 static double product_seconds(const struct product *p, const struct pith_executor *executor)
 {
-	double begin = now();
+	double begin = cli_seconds();
 	pith_parallel(executor, p->term->tiles, 1 << 16, product_tiles, (void *)p);
-	return now() - begin;
+	return cli_seconds() - begin;
 }
 
 /* Seconds of the fastest of several runs on this thread. */
 static double best_seconds(const struct product *p, double budget)
 {
-	double best = 1e9, start = now();
-	for (size_t runs = 0; runs < 3 || now() - start < budget; runs++) {
+	double best = 1e9, start = cli_seconds();
+	for (size_t runs = 0; runs < 3 || cli_seconds() - start < budget; runs++) {
 		double taken = product_seconds(p, NULL);
 		best = taken < best ? taken : best;
-		if (runs >= 1 && now() - start > 4 * budget)
+		if (runs >= 1 && cli_seconds() - start > 4 * budget)
 			break;
 	}
 	return best;
@@ -114,18 +99,22 @@ static double median(double v[ROUNDS])
 	return v[ROUNDS / 2];
 }
 
-/* GB/s of a product whose planes are 'nbytes', and its share of reading 'stream'. */
-static void measure_decode(const struct product *p, size_t nbytes, const uint8_t *stream,
-                           size_t stream_nbytes, const struct pith_executor *executor)
+/*
+ * GB/s of a product whose planes are 'nbytes', and its share of what the probe of 'pith bench' reads, the
+ * fastest of its ways.
+ */
+static void measure_decode(const struct product *p, size_t nbytes, const struct cli_probe *probe,
+                           const struct pith_executor *executor)
 {
-	double gb_s[ROUNDS], plain[ROUNDS], ahead[ROUNDS];
+	double gb_s[ROUNDS], read[CLI_PROBE_WAYS][ROUNDS], limit = 0;
 	for (size_t r = 0; r < ROUNDS; r++) {
-		plain[r] = read_once(stream, stream_nbytes, false, executor);
 		gb_s[r] = (double)nbytes / product_seconds(p, executor) * 1e-9;
-		ahead[r] = read_once(stream, stream_nbytes, true, executor);
+		for (unsigned way = 0; way < CLI_PROBE_WAYS; way++)
+			read[way][r] = cli_probe_read(probe, executor, way);
 	}
-	double reached = median(gb_s), a = median(plain), b = median(ahead);
-	printf(" %6.1f GB/s %3.0f %%", reached, 100 * reached / (a > b ? a : b));
+	for (unsigned way = 0; way < CLI_PROBE_WAYS; way++)
+		limit = fmax(limit, median(read[way]));
+	printf(" %6.1f GB/s %3.0f %%", median(gb_s), 100 * median(gb_s) / limit);
 }
 
 /* ---- the machine's limits ---- */
@@ -138,14 +127,14 @@ __attribute__((target("avx512f,avx512vnni"))) static double peak_avx512(void)
 	for (size_t i = 0; i < 8; i++)
 		sum[i] = _mm512_setzero_si512();
 	const size_t rounds = 20000000;
-	double begin = now();
+	double begin = cli_seconds();
 	for (size_t r = 0; r < rounds; r++) {
 #pragma GCC unroll 8
 		for (size_t i = 0; i < 8; i++)
 			sum[i] = _mm512_dpbusd_epi32(sum[i], a, b);
 		__asm__ volatile("" : "+v"(a));
 	}
-	double taken = now() - begin;
+	double taken = cli_seconds() - begin;
 	for (size_t i = 1; i < 8; i++)
 		sum[0] = _mm512_add_epi32(sum[0], sum[i]);
 	volatile int32_t sink = _mm512_reduce_add_epi32(sum[0]);
@@ -160,7 +149,7 @@ __attribute__((target("avx2"))) static double peak_avx2(void)
 	for (size_t i = 0; i < 8; i++)
 		sum[i] = _mm256_setzero_si256();
 	const size_t rounds = 20000000;
-	double begin = now();
+	double begin = cli_seconds();
 	for (size_t r = 0; r < rounds; r++) {
 #pragma GCC unroll 8
 		for (size_t i = 0; i < 8; i++) {
@@ -168,7 +157,7 @@ __attribute__((target("avx2"))) static double peak_avx2(void)
 			sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(a, b));
 		}
 	}
-	double taken = now() - begin;
+	double taken = cli_seconds() - begin;
 	for (size_t i = 1; i < 8; i++)
 		sum[0] = _mm256_add_epi16(sum[0], sum[i]);
 	volatile int sink = _mm256_extract_epi16(sum[0], 0);
@@ -355,12 +344,12 @@ static void bench_attention(const struct pith_kernels *set, struct rng *rng, dou
 	}
 	for (size_t i = 0; i < g; i++)
 		query[i] = (struct pith_query){q + i * d, out + i * d, 0, POSITIONS - 1};
-	double best = 1e9, start = now();
-	while (now() - start < budget) {
-		double begin = now();
+	double best = 1e9, start = cli_seconds();
+	while (cli_seconds() - start < budget) {
+		double begin = cli_seconds();
 		for (int i = 0; i < 16; i++)
 			set->attention[type](&kv, d, query, g, 0.1f);
-		double taken = (now() - begin) / 16;
+		double taken = (cli_seconds() - begin) / 16;
 		best = taken < best ? taken : best;
 	}
 	printf("%-10s attention %-4s %zu queries, d %3zu, 512 positions %8.1f GB/s %8.1f Gop/s\n",
@@ -374,8 +363,8 @@ enum { N = 4096, TOKENS = 32, M_PREFILL = 1024 };
 static const size_t decode_nbytes = (size_t)96 << 20, cached_nbytes = (size_t)384 << 10;
 
 struct machine {
-	const struct pith_executor *all;
-	uint8_t *stream;
+	const struct pith_executor *one, *all;
+	struct cli_probe probe; /* planes that are only read */
 	double budget;
 };
 
@@ -383,11 +372,12 @@ static void bench_row(const struct machine *m, const struct pith_kernels *set,
                       const struct bench_row *row)
 {
 	struct rng rng = {42};
-	struct arena arena = {0};
+	struct arena planes = {0}, arena = {0};
 	struct pith_term big, cached, small;
 	struct pith_act one, many;
 	const size_t ldy = pith_round_up(decode_nbytes / row_nbytes(row, N), PITH_TILE_ROWS);
-	make_term(&big, &arena, &rng, row, ldy, N);
+	make_term(&big, &planes, &rng, row, ldy, N);
+	move_to_files(&planes);
 	make_term(&cached, &arena, &rng, row, pith_round_up(cached_nbytes / row_nbytes(row, N), 16), N);
 	make_term(&small, &arena, &rng, row, M_PREFILL, N);
 	make_act(&one, &arena, &rng, FILL_RANDOM, 1, N);
@@ -401,13 +391,14 @@ static void bench_row(const struct machine *m, const struct pith_kernels *set,
 	const struct product inner = {set->apply[row->kind], &cached, &one, y, ldy};
 	const struct product prefill = {set->apply[row->kind], &small, &many, y, ldy};
 	printf("%-7s %-30s", set->name, row->name);
-	measure_decode(&decode, term_nbytes(&big, row->kind), m->stream, decode_nbytes, NULL);
+	measure_decode(&decode, term_nbytes(&big, row->kind), &m->probe, m->one);
 	if (m->all->width > 1)
-		measure_decode(&decode, term_nbytes(&big, row->kind), m->stream, decode_nbytes, m->all);
+		measure_decode(&decode, term_nbytes(&big, row->kind), &m->probe, m->all);
 	printf(" %6.1f GB/s %6.1f Gop/s\n",
 	       (double)term_nbytes(&cached, row->kind) / best_seconds(&inner, m->budget / 8) * 1e-9,
 	       TOKENS * term_operations(&small, row) / best_seconds(&prefill, m->budget) * 1e-9);
 	fflush(stdout);
+	arena_free(&planes);
 	arena_free(&arena);
 }
 
@@ -429,12 +420,13 @@ int main(int argc, char **argv)
 {
 	struct machine m = {.budget = argc > 1 ? strtod(argv[1], NULL) : 0.2};
 	struct arena arena = {0};
-	struct pith_team *team;
-	if (pith_team_new(0, &team, NULL) != PITH_OK)
+	struct pith_team *one, *all;
+	if (pith_team_new(1, &one, NULL) != PITH_OK || pith_team_new(0, &all, NULL) != PITH_OK)
 		return 1;
-	m.all = pith_team_executor(team);
-	m.stream = arena_alloc(&arena, decode_nbytes);
-	memset(m.stream, 1, decode_nbytes);
+	m.one = pith_team_executor(one);
+	m.all = pith_team_executor(all);
+	m.probe = (struct cli_probe){arena_alloc(&arena, decode_nbytes), decode_nbytes};
+	move_to_files(&arena);
 	print_peaks();
 	printf("%-38s decode, 1 thread   decode, %zu threads    in cache   32 tokens\n", "", m.all->width);
 
@@ -443,7 +435,8 @@ int main(int argc, char **argv)
 	for (size_t s = 0; s + 1 < count; s++)
 		if (argc <= 3 || strstr(sets[s]->name, argv[3]) != NULL)
 			bench_set(&m, sets[s], argc > 2 ? argv[2] : "");
-	pith_team_free(team);
+	pith_team_free(all);
+	pith_team_free(one);
 	arena_free(&arena);
 	return 0;
 }

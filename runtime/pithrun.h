@@ -52,7 +52,7 @@ const struct pith_executor *pith_team_executor(const struct pith_team *team);
 
 /* ---- kernels ---- */
 
-/* Name of the active kernel set: "reference", "avx2", "avx512", ... */
+/* Name of the active kernel set: "reference", "avx2", "avx512", "gfni", ... */
 const char *pith_kernels_active(void);
 /*
  * The sets this build has and this machine can run, best first, ended by NULL.  'mask'

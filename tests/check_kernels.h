@@ -376,8 +376,8 @@ static inline void make_act(struct pith_act *act, struct arena *arena, struct rn
 			reference.quantize(x + t * ldx, n, q + t * ldq, scale + t * lds,
 			                   sum + 2 * t * lds);
 	}
-	*act = (struct pith_act){k, n, x, ldx, q, ldq, scale, lds, sum, NULL, 0,
-	                         one_scale};
+	*act = (struct pith_act){.k = k, .n = n, .x = x, .ldx = ldx, .q = q, .ldq = ldq,
+	                         .scale = scale, .lds = lds, .sum = sum, .one_scale = one_scale};
 }
 
 /* Same bits, or both NaN (whose payload nothing promises). */

@@ -24,7 +24,7 @@ unsigned pith_cpu_features(void)
 	unsigned a, b, c, d, b7, c7, d7;
 	/* leaf 1 ecx: fma 12, popcnt 23, osxsave 27, avx 28, f16c 29 */
 	const unsigned leaf1 = 1u << 12 | 1u << 23 | 1u << 27 | 1u << 28 | 1u << 29;
-	/* leaf 7 ebx: avx2 5, bmi2 8; avx512 f 16, dq 17, bw 30, vl 31; ecx: vnni 11 */
+	/* leaf 7 ebx: avx2 5, bmi2 8; avx512 f 16, dq 17, bw 30, vl 31; ecx: gfni 8, vnni 11 */
 	const unsigned bmi2_avx2 = 1u << 5 | 1u << 8;
 	const unsigned leaf7 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
 	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf1) != leaf1)
@@ -36,7 +36,7 @@ unsigned pith_cpu_features(void)
 		return 0;
 	if ((saved & XCR0_AVX512) != XCR0_AVX512 || (b7 & leaf7) != leaf7 || (c7 & 1u << 11) == 0)
 		return PITH_CPU_AVX2;
-	return PITH_CPU_AVX2 | PITH_CPU_AVX512;
+	return PITH_CPU_AVX2 | PITH_CPU_AVX512 | (c7 & 1u << 8 ? PITH_CPU_GFNI : 0u);
 }
 #elif defined(__aarch64__)
 #if defined(__linux__)

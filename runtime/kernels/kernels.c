@@ -14,6 +14,7 @@ static const struct set_row {
 	unsigned features;
 	const struct pith_kernels *(*set)(void); /* NULL when the build has it not */
 } set_rows[] = {
+	{PITH_CPU_AVX2 | PITH_CPU_AVX512 | PITH_CPU_GFNI, pith_set_gfni},
 	{PITH_CPU_AVX2 | PITH_CPU_AVX512, pith_set_avx512},
 	{PITH_CPU_AVX2, pith_set_avx2},
 	{PITH_CPU_NEON, pith_set_neon},
@@ -25,6 +26,7 @@ static const struct feature_row {
 	const char *name;
 	unsigned feature;
 } feature_rows[] = {
+	{"gfni", PITH_CPU_GFNI},
 	{"avx512", PITH_CPU_AVX512},
 	{"avx2", PITH_CPU_AVX2},
 	{"neon", PITH_CPU_NEON},
@@ -45,7 +47,7 @@ static pith_status parse_mask(const char *text, unsigned *masked, struct pith_er
 		}
 		if (found == 0)
 			return pith_fail(err, PITH_E_ARGUMENT, PITH_NO_OFF, "",
-			                 "PITH_CPU: '%.*s' is not one of -avx512, -avx2, -neon",
+			                 "PITH_CPU: '%.*s' is not one of -gfni, -avx512, -avx2, -neon",
 			                 (int)(length < 40 ? length : 40), text);
 		*masked |= found;
 		text += length;

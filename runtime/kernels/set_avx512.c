@@ -16,6 +16,7 @@ static const struct pith_kernels kernels_avx512 = {
 	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_avx512,
 	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_avx512,
 	.apply[PITH_KIND_LOWRANK] = pith_lowrank_apply_avx512,
+	.beside_end = pith_beside_end_avx512,
 	.quantize = pith_quantize_avx512,
 	.quantize_row = pith_quantize_row_avx512,
 	.rmsnorm = pith_rmsnorm_avx512,

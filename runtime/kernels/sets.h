@@ -13,6 +13,7 @@ extern const struct pith_kernels pith_kernels_reference;
 
 const struct pith_kernels *pith_set_avx2(void);
 const struct pith_kernels *pith_set_avx512(void);
+const struct pith_kernels *pith_set_gfni(void);
 const struct pith_kernels *pith_set_neon(void);
 
 #endif
