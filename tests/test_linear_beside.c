@@ -24,7 +24,7 @@ static struct shape random_shape(struct rng *rng)
 	static const size_t columns[] = {1, 31, 100, 257, 700, 2048, 4096 + 300};
 	static const size_t amounts[] = {0, 1, 15, 60, 700, 3000}; /* of entries in a list */
 	static const size_t groups[] = {16, 32, 96, 128, 320, 0};
-	return (struct shape){.m = 1 + rng_below(rng, rng_below(rng, 2) ? 40 : 1400),
+	return (struct shape){.m = 1 + rng_below(rng, rng_below(rng, 2) ? 40 : 700),
 	                      .n = columns[rng_below(rng, PITH_ARRAY_LENGTH(columns))],
 	                      .per_list = amounts[rng_below(rng, PITH_ARRAY_LENGTH(amounts))],
 	                      .group = groups[rng_below(rng, PITH_ARRAY_LENGTH(groups))],
