@@ -81,6 +81,14 @@ pith_status pith_kernels_select(const char *mask, const struct pith_kernels **ou
 	return PITH_OK;
 }
 
+unsigned pith_kernels_features(const struct pith_kernels *kernels)
+{
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(set_rows); i++)
+		if (set_rows[i].set() == kernels)
+			return set_rows[i].features;
+	return 0;
+}
+
 size_t pith_kernels_available(const struct pith_kernels *sets[8])
 {
 	_Static_assert(PITH_ARRAY_LENGTH(set_rows) <= 8, "callers hold eight");

@@ -57,6 +57,7 @@ struct pith_beside {
 	size_t piece;                /* entries at a time */
 	float t[PITH_BESIDE_TILES * PITH_TILE_ROWS]; /* sums of the tiles so far */
 };
+
 /*
  * One term over row tiles tile_begin .. tile_end-1 and all k tokens.
  * y: [k, ldy] f32, ldy a multiple of 16 and at least 16 * tiles: whole tiles are written, and
@@ -179,5 +180,7 @@ enum pith_cpu_feature {
 };
 /* AVX2 means avx2+fma+f16c+bmi2; AVX512 means f+bw+vl+dq+vnni; NEON means dot products (ARMv8.2) */
 unsigned pith_cpu_features(void);
+/* Those of them that a set needs. */
+unsigned pith_kernels_features(const struct pith_kernels *kernels);
 
 #endif

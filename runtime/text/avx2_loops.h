@@ -14,7 +14,7 @@ static inline pith_status text_allows_avx2(bool *out, struct pith_error *err)
 	const struct pith_kernels *kernels;
 	*out = false;
 	PITH_TRY(pith_kernels_select(NULL, &kernels, err));
-	*out = strncmp(kernels->name, "avx", 3) == 0;
+	*out = (pith_kernels_features(kernels) & PITH_CPU_AVX2) != 0;
 	return PITH_OK;
 }
 
