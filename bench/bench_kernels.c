@@ -238,7 +238,7 @@ static size_t sparse_nbytes(const struct pith_term *term)
 {
 	const struct pith_sparse *s = &term->u.sparse;
 	if (s->masks == NULL)
-		return s->value_count * 4 + term->tiles * s->blocks * 4;
+		return s->value_count * 4 + term->tiles * s->blocks * 36;
 	const size_t masks = term->tiles * s->blocks * 64;
 	if (s->bits == 0)
 		return masks + s->value_count * 2;
@@ -287,15 +287,6 @@ static double term_operations(const struct pith_term *term, const struct bench_r
 	return 2.0 * (double)(term->m * term->n);
 }
 
-/* Lists of lengths as outliers have them: nearly equal. */
-static void even_lists(struct pith_sparse *s, size_t lists, struct rng *rng)
-{
-	const size_t mean = s->value_count / lists, spread = mean / 10;
-	for (size_t l = 1; l < lists; l++)
-		store_le32((uint8_t *)s->offsets + 4 * l,
-		           (uint32_t)(mean * l - spread / 2 + rng_below(rng, spread + 1)));
-}
-
 static void make_term(struct pith_term *term, struct arena *arena, struct rng *rng,
                       const struct bench_row *row, size_t m, size_t n)
 {
@@ -314,10 +305,8 @@ static void make_term(struct pith_term *term, struct arena *arena, struct rng *r
 	else if (row->kind == PITH_KIND_SPARSE && row->zero_mode != 0)
 		make_sparse_mask(term, arena, rng, FILL_RANDOM, m, n, row->bits, row->zero_mode & 1,
 		                 row->group, 128, row->zero_mode & 0x200 ? 2 : 0, 4, false);
-	else if (row->kind == PITH_KIND_SPARSE) {
-		make_sparse(term, arena, rng, FILL_RANDOM, m, n, 655);
-		even_lists(&term->u.sparse, term->tiles * term->u.sparse.blocks, rng);
-	}
+	else if (row->kind == PITH_KIND_SPARSE) /* 1 % */
+		make_sparse(term, arena, rng, FILL_RANDOM, m, n, n < 4096 ? n * 16 / 100 : 655, true);
 	else
 		make_columns(term, arena, rng, FILL_RANDOM, m, n, n / 100, PITH_DTYPE_F16);
 }

@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 """A text archive of 1 GB in tens of thousands of members: peak memory and time of every command, and interruptions.
 
-Some of it is text, coded with the default model (BENCH_TEXT_NBYTES, a fiftieth unless said otherwise); the rest, random bytes,
-records and zeros, is appended without, so that it takes minutes.  Members come as a tar stream and nothing but
+Some of it is text, coded with the default model (BENCH_TEXT_NBYTES, a fiftieth unless said otherwise): of the corpus in PITH_SHARED, a quarter
+of an hour, or pieces of bench/texts, which repeat so often that zstd codes them. The rest, random bytes,
+records and zeros, is appended without the model, so that it takes minutes.  Members come as a tar stream and nothing but
 the archive lies on the disk.  BENCH_NBYTES: another size.  Exit status 1 when memory exceeds LIMIT_MIB or an
 interruption leaves what it should not.
 SPDX-License-Identifier: Apache-2.0
 """
 import io
 import json
+import lzma
 import os
 import pathlib
 import random
@@ -22,15 +24,27 @@ import time
 PITH = os.environ.get("PITH", "build/pith")
 NBYTES = int(os.environ.get("BENCH_NBYTES", 10 ** 9))
 TEXT_NBYTES = int(os.environ.get("BENCH_TEXT_NBYTES", NBYTES // 50))
-TEXT = b"".join(p.read_bytes() for p in sorted(pathlib.Path("bench/texts").glob("*.txt")))
 LIMIT_MIB = 400
 
 
-def member(rng, i, is_text):
+def load_text():
+    """TEXT_NBYTES of text, the same share of every part of the corpus."""
+    parts = sorted(pathlib.Path(os.environ.get("PITH_SHARED", "/nowhere")).glob("corpus/*.txt.xz"))
+    if parts:
+        return b"".join(lzma.open(p).read(TEXT_NBYTES // len(parts)) for p in parts)
+    text = b"".join(p.read_bytes() for p in sorted(pathlib.Path("bench/texts").glob("*.txt")))
+    rng = random.Random(0)
+    starts = (rng.randrange(len(text) - 500) for _ in range(TEXT_NBYTES // 500 + 1))
+    return b"".join(text[k:k + 500] for k in starts)
+
+
+TEXT = load_text()
+
+
+def member(rng, i, is_text, written):
     size = rng.randrange(1, 40_000)
     if is_text:
-        starts = [rng.randrange(len(TEXT) - 500) for _ in range(size // 500 + 1)]
-        return b"".join(TEXT[k:k + 500] for k in starts)[:size]
+        return TEXT[written:written + size] or b"end"
     kind = rng.random()
     if kind < 0.7:
         return rng.randbytes(size)
@@ -45,7 +59,7 @@ def write_tar(out, nbytes, prefix, stop=None):
     try:
         with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             while written < nbytes:
-                data = member(rng, count, prefix == "text")
+                data = member(rng, count, prefix == "text", written)
                 info = tarfile.TarInfo(f"{prefix}/{count % 100:02}/file-{count:06}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
@@ -85,6 +99,7 @@ def main():
         zip_args = ["zip", "--no-model", "--from-tar"]
         _, texts = run("zip, text", ["zip", "--from-tar", "-o", path, "-"],
                        lambda out, _: write_tar(out, TEXT_NBYTES, "text"))
+        print(f"{8 * os.path.getsize(path) / TEXT_NBYTES:.3f} bits a byte of text")
         _, count = run("append", [*zip_args, "--append", "-o", path, "-"],
                        lambda out, _: write_tar(out, NBYTES - TEXT_NBYTES, "first"))
         count += texts

@@ -94,7 +94,7 @@ const char *pith_role_name(uint32_t role)
 {
 	static const char *const names[] = {
 		"?", "values", "codes", "scales", "zeros", "zero_codes",
-		"second_level", "index", "offsets", "scale_codes"
+		"second_level", "index", "offsets", "scale_codes", "counts"
 	};
 	return role < PITH_ARRAY_LENGTH(names) ? names[role] : "?";
 }
@@ -139,7 +139,7 @@ pith_status pith_plane_expect_listed(const struct pith_plane *plane, const char 
 		const char *what;
 		uint32_t id, last;
 	} field[] = {
-		{ "role", plane->role, PITH_ROLE_SCALE_CODES },
+		{ "role", plane->role, PITH_ROLE_COUNTS },
 		{ "layout", plane->layout, PITH_LAYOUT_TRIT16 },
 		{ "dtype", plane->dtype, PITH_DTYPE_I8 },
 	};

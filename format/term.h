@@ -69,8 +69,9 @@ struct pith_ternary { /* spec/terms/ternary.md */
 
 struct pith_sparse { /* spec/terms/sparse.md */
 	const uint8_t *offsets; /* lists: [tiles * blocks + 1] u32; bitmask: [tiles + 1]; n:m: NULL */
-	const uint8_t *index;   /* [value_count] u16: column in block * 16 + row in tile; lists only */
-	const uint8_t *values;  /* [value_count] f16, or with 'bits' sections of 64 codes */
+	const uint8_t *counts;  /* lists: [lists][16] u16, entries of each row; else NULL */
+	const uint8_t *index;   /* lists: [value_count + 32] u16, column in block; else NULL */
+	const uint8_t *values;  /* [value_count and more] f16, or with 'bits' sections of 64 codes */
 	size_t value_count;
 	size_t blocks; /* of 4096 columns, of 32 for masks */
 	/* forms 2 and 3; masks is NULL in form 1 */
@@ -84,6 +85,7 @@ struct pith_sparse { /* spec/terms/sparse.md */
 	size_t tile_values; /* n:m: of a whole tile */
 };
 #define PITH_SPARSE_BLOCK_COLUMNS 4096u
+#define PITH_SPARSE_LIST_PADDING 32u /* entries behind the last, so that whole vectors can be loaded */
 
 /* Forms 2 and 3: the number of the first value of a tile. */
 static inline size_t pith_sparse_first(const struct pith_sparse *s, size_t tile)

@@ -187,7 +187,7 @@ static void beside_begin(struct pith_beside *beside, const struct pith_term *lis
 	*beside = (struct pith_beside){
 	    .term = lists, .x = x, .tile_begin = begin, .tile_end = end, .list = begin * s->blocks,
 	    .entry = load_le32(offsets), .end = load_le32(offsets + 4),
-	    .piece = pith_round_up(entries / stretches + 1, PITH_BESIDE_ENTRIES)};
+	    .piece = entries / stretches + 1};
 }
 
 static void apply_terms(const struct product_task *p, const struct pith_linear_job *job, float *h,

@@ -242,28 +242,32 @@ static inline void make_ternary(struct pith_term *term, struct arena *arena, str
 /* Ascending lists, with 'per_list' entries on average; out of the matrix on purpose: kernels stay
  * in range. */
 static inline void make_sparse(struct pith_term *term, struct arena *arena, struct rng *rng,
-                               enum fill fill, size_t m, size_t n, size_t per_list)
+                               enum fill fill, size_t m, size_t n, size_t per_list, bool even)
 {
 	make_shape(term, m, n);
 	struct pith_sparse *s = &term->u.sparse;
 	s->blocks = (n + 4095) / 4096;
 	size_t lists = term->tiles * s->blocks, count = 0;
 	uint8_t *offsets = plane_alloc(arena, 4 * (lists + 1));
+	uint8_t *counts = plane_alloc(arena, 32 * lists);
 	for (size_t l = 0; l < lists; l++) {
-		count += rng_below(rng, 2 * per_list + 1);
+		size_t left = even ? per_list : rng_below(rng, 2 * per_list + 1);
+		count += left;
 		store_le32(offsets + 4 * (l + 1), (uint32_t)count);
+		for (; left > 0; left--) { /* rows at random; they differ as those of outliers do */
+			uint8_t *row = counts + 32 * l + 2 * rng_below(rng, 16);
+			store_le16(row, (uint16_t)(load_le16(row) + 1));
+		}
 	}
-	uint8_t *index = plane_alloc(arena, 2 * count);
-	for (size_t l = 0; l < lists; l++) {
-		size_t begin = load_le32(offsets + 4 * l), end = load_le32(offsets + 4 * (l + 1));
-		for (size_t e = begin; e < end; e++)
-			store_le16(index + 2 * e,
-			           (uint16_t)(65536 * (e - begin) / (end - begin) +
-			                      rng_below(rng, 65536 / (end - begin))));
-	}
+	/* kernels need no order of columns, only their bound */
+	uint8_t *index = plane_alloc(arena, 2 * (count + 32));
+	for (size_t e = 0; e < count; e++)
+		store_le16(index + 2 * e, (uint16_t)(rng_below(rng, 16) << 12 |
+		                                     rng_below(rng, n < 4096 ? n : 4096)));
 	s->offsets = offsets;
+	s->counts = counts;
 	s->index = index;
-	s->values = plane_f16(arena, rng, fill, count);
+	s->values = plane_f16(arena, rng, fill, count + 32);
 	s->value_count = count;
 }
 

@@ -66,7 +66,7 @@ static void dense_cell(struct cell *c, struct arena *arena, struct rng *rng)
 
 static void lists_cell(struct cell *c, struct arena *arena, struct rng *rng)
 {
-	make_sparse(&c->term, arena, rng, c->fill, c->m, c->n, amounts[c->at[0]]);
+	make_sparse(&c->term, arena, rng, c->fill, c->m, c->n, amounts[c->at[0]], false);
 }
 
 /* bits 0: f16 values. */

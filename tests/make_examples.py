@@ -70,8 +70,10 @@ def two_level():
 
 def sparse_example():
 	term = t.sparse(18, 5000, {(0, 3): 1.5, (2, 3): -2.0, (0, 4096): 0.25, (17, 1): 3.0})
-	offsets, index, values = (p["content"] for p in term["planes"])
-	return block([f"offsets: {spaced(offsets)}", f"index:   {spaced(index)}", f"values:  {spaced(values)}"])
+	offsets, counts, index, values = (p["content"] for p in term["planes"])
+	return block([f"offsets: {spaced(offsets)}"] +
+	             [f"counts of list {l}: {spaced(counts[32 * l:32 * l + 32])}" for l in range(4)] +
+	             [f"index:   {spaced(index)}", f"values:  {spaced(values)}"])
 
 
 def quantization():
@@ -127,7 +129,7 @@ def page():
 		two_level(),
 		"## A sparse term\n",
 		"18 rows, 5000 columns: two row tiles, two column blocks, four lists. (0, 3) = 1.5, (2, 3) = -2, (0, 4096) = 0.25, (17, 1) = 3 "
-		"([sparse](terms/sparse.md)). An index is column in block * 16 + row in tile: 48, 50; 0; 17.\n",
+		"([sparse](terms/sparse.md)). Lists 0 and 1 are of rows 0..15, lists 2 and 3 of rows 16 and 17.\n",
 		sparse_example(),
 		"## An affine product\n",
 		"[numerics.md](numerics.md), section 4, one run of 32 columns, four of them used.\n",

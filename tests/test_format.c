@@ -77,6 +77,7 @@ static void kinds_are_those_of_the_spec(void **state)
 	assert_true(pith_term_kind_find(3)->integer(param));
 	assert_string_equal(pith_transform_name(1), "permute");
 	assert_string_equal(pith_role_name(9), "scale_codes");
+	assert_string_equal(pith_role_name(10), "counts");
 }
 
 /* ---- halves ---- */

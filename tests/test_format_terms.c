@@ -509,25 +509,28 @@ static void sparse_unpacks_to_its_meaning(void **state)
 static struct pith_packed_term small_sparse(void)
 {
 	static const struct pith_sparse_source_entry entries[] = {
-		{ 16, 4096, 0x3c00 }, { 2, 1, 0x3c00 }, { 1, 1, 0x4000 }, { 15, 4095, 0x4200 },
+		{ 16, 4096, 0x3c00 }, { 2, 7, 0x4400 }, { 2, 1, 0x3c00 }, { 1, 1, 0x4000 },
+		{ 15, 4095, 0x4200 },
 	};
 	struct pith_packed_term p;
-	assert_int_equal(pith_sparse_pack(entries, 4, 17, 4097, &p, NULL), PITH_OK);
+	assert_int_equal(pith_sparse_pack(entries, 5, 17, 4097, &p, NULL), PITH_OK);
 	return p;
 }
 
 static void sparse_lists_are_laid_out_by_tile_and_block(void **state)
 {
 	(void)state;
-	static const uint8_t offsets[20] = { 0, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0, 4 };
-	static const uint8_t index[8] = { 0x11, 0, 0x12, 0, 0xff, 0xff, 0, 0 };
-	static const uint8_t values[8] = { 0, 0x40, 0, 0x3c, 0, 0x42, 0, 0x3c };
+	static const uint8_t offsets[20] = { 0, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 5 };
+	static const uint8_t counts[128] = { [2] = 1, [4] = 2, [30] = 1, [96] = 1 };
+	static const uint8_t index[10] = { 1, 0, 1, 0, 0xff, 0x0f, 7, 0, 0, 0 };
+	static const uint8_t values[10] = { 0, 0x40, 0, 0x3c, 0, 0x42, 0, 0x44, 0, 0x3c };
 	struct pith_packed_term p = small_sparse();
 	assert_memory_equal(p.plane[0].data, offsets, 20);
-	assert_memory_equal(p.plane[1].data, index, 8);
-	assert_memory_equal(p.plane[2].data, values, 8);
+	assert_memory_equal(p.plane[1].data, counts, 128);
+	assert_memory_equal(p.plane[2].data, index, 10);
+	assert_memory_equal(p.plane[3].data, values, 10);
 	assert_int_equal(p.param[0], 1);
-	assert_int_equal(p.param[1], 4);
+	assert_int_equal(p.param[1], 5);
 	pith_packed_free(&p);
 }
 
@@ -542,13 +545,14 @@ static void sparse_rules_hold(void **state)
 	p.param[0] = 1;
 	p.param[1] = 0;
 	expect_bind(&p, 17, 4097, PITH_E_CORRUPT, "sparse.1");
-	p.param[1] = 3;
+	p.param[1] = 6;
 	expect_bind(&p, 17, 4097, PITH_E_CORRUPT, "sparse.2");
 	p.param[1] = 33;
 	expect_bind(&p, 17, 4097, PITH_E_CORRUPT, "container.15");
-	p.param[1] = 4;
+	p.param[1] = 5;
 	static const struct { unsigned off; uint32_t value; } offsets[] = {
-		{ 0, 1 }, { 4, 4 }, { 8, 2 }, { 12, 5 }, { 16, 5 }, { 4, 0xffffffff }, { 16, 3 },
+		{ 0, 1 }, { 4, 5 }, { 8, 3 }, { 12, 6 }, { 16, 6 }, { 4, 0xffffffff }, { 16, 4 },
+		{ 4, 3 },
 	};
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(offsets); i++) {
 		uint32_t old = load_le32(p.plane[0].data + offsets[i].off);
@@ -556,9 +560,17 @@ static void sparse_rules_hold(void **state)
 		expect_bind(&p, 17, 4097, PITH_E_CORRUPT, "sparse.2");
 		store_le32(p.plane[0].data + offsets[i].off, old);
 	}
+	static const struct { unsigned off, value; } counts[] = { { 0, 1 }, { 4, 1 }, { 3, 1 }, { 127, 0xff } };
+	for (size_t i = 0; i < PITH_ARRAY_LENGTH(counts); i++) {
+		uint8_t *byte = &p.plane[1].data[counts[i].off], old = *byte;
+		*byte = (uint8_t)counts[i].value;
+		expect_bind(&p, 17, 4097, PITH_E_CORRUPT, "sparse.2");
+		*byte = old;
+	}
 	static const struct { unsigned plane, off, value; const char *rule; } values[] = {
-		{ 1, 2, 0x11, "sparse.3" }, { 1, 0, 0x13, "sparse.3" }, { 1, 6, 1, "sparse.4" },
-		{ 1, 6, 0x10, "sparse.4" }, { 2, 1, 0x7c, "sparse.4" }, { 2, 8, 1, "container.15" },
+		{ 2, 6, 1, "sparse.3" }, { 2, 6, 0, "sparse.3" }, { 2, 8, 1, "sparse.4" },
+		{ 2, 5, 0x1f, "sparse.4" }, { 3, 1, 0x7c, "sparse.4" }, { 3, 10, 1, "sparse.4" },
+		{ 2, 73, 1, "sparse.4" }, { 2, 74, 1, "container.15" }, { 3, 74, 1, "container.15" },
 	};
 	for (size_t i = 0; i < PITH_ARRAY_LENGTH(values); i++) {
 		uint8_t *byte = &p.plane[values[i].plane].data[values[i].off], old = *byte;

@@ -230,7 +230,7 @@ static void sparse_sizes(void **unused)
 		size_t m, n, k;
 		enum fill fill = (enum fill)(i % FILL_COUNT);
 		pick_sizes(&rng, &m, &n, &k);
-		make_sparse(&term, &arena, &rng, fill, m, n, i % 7 == 0 ? 0 : rng_below(&rng, 300));
+		make_sparse(&term, &arena, &rng, fill, m, n, i % 7 == 0 ? 0 : rng_below(&rng, 300), false);
 		make_act(&act, &arena, &rng, fill, k, n);
 		compare_apply(&sets, &rng, &term, PITH_KIND_SPARSE, &act, "sparse");
 		arena_free(&arena);

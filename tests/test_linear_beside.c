@@ -52,7 +52,7 @@ static struct pith_linear *make_linear(struct arena *arena, struct rng *rng, con
 		             PITH_DTYPE_F16);
 		w->terms[w->term_count++].kind = pith_term_kind_find(PITH_KIND_COLUMNS);
 	}
-	make_sparse(&w->terms[w->term_count], arena, rng, FILL_RANDOM, s->m, s->n, s->per_list);
+	make_sparse(&w->terms[w->term_count], arena, rng, FILL_RANDOM, s->m, s->n, s->per_list, false);
 	w->terms[w->term_count++].kind = pith_term_kind_find(PITH_KIND_SPARSE);
 	if (rng_below(rng, 2)) {
 		make_affine(&w->terms[w->term_count], arena, rng, FILL_RANDOM, s->m, s->n, 2, 0, 32, 0);

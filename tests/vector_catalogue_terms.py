@@ -242,7 +242,7 @@ def sparse_vectors():
 	zero = {(0, 3): 0.5, (2, 3): -2.0, (2, 4): 1.0}
 	out = [
 		good("sparse", "two-tiles", "Twelve values in two row tiles.", small()),
-		good("sparse", "empty-rows", "Most rows have no value, one list has two values of one column.",
+		good("sparse", "empty-rows", "Most rows have no value, one has two.",
 		     [t.weight("w", [t.sparse(3, 6, zero)])]),
 		good("sparse", "two-blocks", "5000 columns: two column blocks, values on both sides of column 4096.",
 		     [t.weight("w", [t.sparse(2, 5000, {(0, 4095): 1.0, (0, 4096): -1.0, (1, 4999): 3.0, (1, 0): 0.125})])]),
@@ -256,11 +256,19 @@ def sparse_vectors():
 		poked("sparse", "bad-offset-first", "sparse.2", "offsets[0] is 1.", fixed(), 0, 0, b"\x01"),
 		poked("sparse", "bad-offset-last", "sparse.2", "The last offset is not value_count.", fixed(), 0, 4, b"\x02"),
 		poked("sparse", "bad-offset-order", "sparse.2", "The offsets descend.", small(), 0, 4, b"\x0d"),
-		poked("sparse", "bad-index-order", "sparse.3", "The index of a list descends.", fixed(), 1, 0, struct.pack("<H", 5 * 16 + 1)),
-		poked("sparse", "bad-index-twice", "sparse.3", "A position occurs twice in a list.", fixed(), 1, 2, struct.pack("<H", 48)),
-		poked("sparse", "bad-row", "sparse.4", "An entry names row 3 of 3.", fixed(), 1, 4, struct.pack("<H", 4 * 16 + 3)),
-		poked("sparse", "bad-column", "sparse.4", "An entry names column 6 of 6.", fixed(), 1, 4, struct.pack("<H", 6 * 16 + 1)),
-		poked("sparse", "bad-value", "sparse.4", "A value is infinite.", fixed(), 2, 2, b"\x00\x7c"),
+		poked("sparse", "bad-counts-sum", "sparse.2", "The counts of a list are one less than its entries.", fixed(), 1, 0, b"\x00"),
+		poked("sparse", "bad-counts-large", "sparse.2", "A row has 4097 entries in a block.",
+		      [t.weight("w", [t.sparse(2, 4098, {(i, j): 0.5 for i in (0, 1) for j in range(2049)})])], 1, 0,
+		      struct.pack("<2H", 4097, 1)),
+		poked("sparse", "bad-index-order", "sparse.3", "The columns of a row descend.", fixed(), 2, 2, struct.pack("<H", 5)),
+		poked("sparse", "bad-index-twice", "sparse.3", "A position occurs twice in a list.", fixed(), 2, 4, struct.pack("<H", 3)),
+		poked("sparse", "bad-row", "sparse.4", "Row 3 of 3 has an entry.", fixed(), 1, 4, struct.pack("<2H", 1, 1)),
+		poked("sparse", "bad-column", "sparse.4", "An entry names column 6 of 6.", fixed(), 2, 4, struct.pack("<H", 6)),
+		poked("sparse", "bad-block", "sparse.4", "An entry names column 4096 of a block.",
+		      [t.weight("w", [t.sparse(1, 5000, {(0, 7): 0.5})])], 2, 0, struct.pack("<H", 4096)),
+		poked("sparse", "bad-value", "sparse.4", "A value is infinite.", fixed(), 3, 2, b"\x00\x7c"),
+		poked("sparse", "bad-index-behind", "sparse.4", "An index behind the last is not 0.", fixed(), 2, 2 * 34, b"\x01"),
+		poked("sparse", "bad-value-behind", "sparse.4", "A value behind the last is not 0.", fixed(), 3, 2 * 3, b"\x01"),
 	]
 	return out
 
@@ -524,7 +532,7 @@ def weight_vectors():
 		bent("weight", "bad-role-0", "container.15", "Role 0 is no role.", one(), set_field("PLAN", 0, role=0)),
 		bent("weight", "bad-layout-0", "container.15", "Layout 0 is no layout.", one(), set_field("PLAN", 0, layout=0)),
 		bent("weight", "bad-dtype-0", "container.15", "Dtype 0 is no dtype.", one(), set_field("PLAN", 0, dtype=0)),
-		bent("weight", "unsupported-role", "weight.1", "Role 10 is not listed.", one(), set_field("PLAN", 0, role=10)),
+		bent("weight", "unsupported-role", "weight.1", "Role 11 is not listed.", one(), set_field("PLAN", 0, role=11)),
 		bent("weight", "unsupported-layout", "weight.1", "An experimental layout.", one(), set_field("PLAN", 0, layout=0x80000000)),
 		bent("weight", "unsupported-dtype", "weight.1", "Dtype 8 is not listed.", one(), set_field("PLAN", 0, dtype=8)),
 		bent("weight", "unsupported-activation", "weight.1", "Activation 4 is reserved.", one(), set_field("WGHT", 0, activation=4)),

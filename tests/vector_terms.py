@@ -12,7 +12,7 @@ from fractions import Fraction
 import vector_numerics as exact
 
 F32, F16, BF16, U8, U16, U32, I8 = range(1, 8)
-VALUES, CODES, SCALES, ZEROS, ZERO_CODES, SECOND_LEVEL, INDEX, OFFSETS, SCALE_CODES = range(1, 10)
+VALUES, CODES, SCALES, ZEROS, ZERO_CODES, SECOND_LEVEL, INDEX, OFFSETS, SCALE_CODES, COUNTS = range(1, 11)
 ROWS, TILE16, SLICE16, LIST, TRIT16 = range(1, 6)
 
 
@@ -235,21 +235,22 @@ def ternary(rng, m, n):
 def sparse(m, n, entries):
 	"""entries: {(row, column): f16 value}."""
 	blocks = (n + 4095) // 4096
-	offsets, index, values, order = [0], b"", b"", 0
+	offsets, counts, index, values = [0], b"", b"", b""
 	for tile in tiles_of(m):
 		for block in range(blocks):
-			inside = sorted(((j - 4096 * block) * 16 + i - 16 * tile, v) for (i, j), v in entries.items()
-			                if i // 16 == tile and j // 4096 == block)
-			for number, value in inside:
-				index += struct.pack("<H", number)
-				values += encode(value, F16)
-			order += len(inside)
-			offsets.append(order)
+			rows = [sorted((j - 4096 * block, v) for (i, j), v in entries.items()
+			               if i == 16 * tile + row and j // 4096 == block) for row in range(16)]
+			counts += struct.pack("<16H", *map(len, rows))
+			for layer in range(max(map(len, rows))):
+				for column, value in (row[layer] for row in rows if len(row) > layer):
+					index += struct.pack("<H", column)
+					values += encode(value, F16)
+			offsets.append(offsets[-1] + sum(map(len, rows)))
 	matrix = [[entries.get((i, j), 0.0) for j in range(n)] for i in range(m)]
 	in_row = lambda i: sorted((j, Fraction(v)) for (r, j), v in entries.items() if r == i)
 	return {"kind": 5, "param": [1, len(entries)], "values": matrix,
-	        "planes": [plane(OFFSETS, LIST, U32, struct.pack(f"<{len(offsets)}I", *offsets)),
-	                   plane(INDEX, LIST, U16, index), plane(VALUES, LIST, F16, values)],
+	        "planes": [plane(OFFSETS, LIST, U32, struct.pack(f"<{len(offsets)}I", *offsets)), plane(COUNTS, LIST, U16, counts),
+	                   plane(INDEX, LIST, U16, index + bytes(64)), plane(VALUES, LIST, F16, values + bytes(64))],
 	        "row": lambda i, x, rule: exact.listed_row(in_row(i), x)}
 
 

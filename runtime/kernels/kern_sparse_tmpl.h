@@ -1,91 +1,101 @@
 /*
  * The kind sparse where fma and the widening of halves are instructions; agrees with
- * kern_sparse.c bit for bit.  Entries are few (about 1 %), so lanes would be empty: what pays is to
- * decode a piece of a list once and use it for several tokens, whose sums do not wait for each
- * other.  The lists of one token can go beside another term: struct pith_beside.
+ * kern_sparse.c bit for bit.  A layer of a list is one step of the tile's sixteen sums: what its rows
+ * multiply with is fetched by scalar loads, in the order of the entries, and both
+ * are spread to the lanes that have an entry.  The lists of one token can go beside another term: struct pith_beside.
  *
- * Parameters: a lanes_<isa>.h included before (fmaf must be inlined on this target).
+ * Parameters: a lanes_<isa>.h included before.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "kern_reference.h"
 
-#include <math.h>
-
-#define SPARSE_PIECE 128u /* entries decoded at a time, a multiple of LANE_WIDTH */
-#define SPARSE_BATCH 4u
-
-/* Entries decoded: place of x inside the block of columns, row of the tile, value. */
-struct sparse_piece {
-	uint16_t column[SPARSE_PIECE], row[SPARSE_PIECE];
-	float value[SPARSE_PIECE];
-};
-
-/* Entries at .. at + count - 1, count <= SPARSE_PIECE. */
-LANE_INLINE void sparse_decode(const struct pith_sparse *s, size_t at, size_t count,
-                               struct sparse_piece *piece)
-{
-	for (size_t i = 0; i < count; i++) {
-		const uint16_t index = load_le16(s->index + 2 * (at + i));
-		piece->column[i] = index >> 4;
-		piece->row[i] = index & 15u;
-	}
-	size_t i = 0;
-	for (; i + LANE_WIDTH <= count; i += LANE_WIDTH)
-		vf_store(piece->value + i, vf_from_f16(s->values + 2 * (at + i)));
-	if (i < count)
-		vf_store(piece->value + i, vf_from_f16_part(s->values + 2 * (at + i), count - i));
-}
-
-/* t[row] = fma(value, x[column], t[row]) in order for 'tokens' (a constant) tokens. */
-LANE_INLINE void sparse_piece_apply(const struct sparse_piece *piece, size_t count, const float *x,
-                                    size_t ldx, unsigned tokens, float *t)
-{
-	for (size_t i = 0; i < count; i++) {
-		const float *column = x + piece->column[i];
-		float *row = t + piece->row[i];
-		for (unsigned k = 0; k < tokens; k++)
-			row[k * PITH_TILE_ROWS] =
-			    fmaf(piece->value[i], column[k * ldx], row[k * PITH_TILE_ROWS]);
-	}
-}
-
-/* ---- one token ---- */
-
-#define SPARSE_ENTRIES PITH_BESIDE_ENTRIES /* worked on at a time, a multiple of LANE_WIDTH */
+#define SPARSE_LAYERS 4u /* worked on at a time */
+#define SPARSE_BATCH 4u  /* tokens that share what is decoded */
 #define SPARSE_AHEAD 1024u /* bytes of index and values: they are read in short stretches */
 
-/* SPARSE_ENTRIES entries from 'at' on. */
-LANE_INLINE void sparse_entries(const struct pith_sparse *s, size_t at, const float *x, float *t)
+/* Where a list is worked on. */
+struct sparse_place {
+	const uint8_t *counts;   /* [16] u16 */
+	size_t layer, entry, end; /* the next ones, and the end of its entries */
+};
+
+LANE_INLINE struct sparse_place sparse_begin(const struct pith_sparse *s, size_t list)
 {
-	const uint8_t *index = s->index + 2 * at, *values = s->values + 2 * at;
-	float value[SPARSE_ENTRIES];
-	prefetch_line(index + SPARSE_AHEAD);
-	prefetch_line(values + SPARSE_AHEAD);
-	for (size_t i = 0; i < SPARSE_ENTRIES; i += LANE_WIDTH)
-		vf_store(value + i, vf_from_f16(values + 2 * i));
-	for (size_t i = 0; i < SPARSE_ENTRIES; i += 4) {
-		const uint64_t four = load_le64(index + 2 * i);
+	return (struct sparse_place){s->counts + 2 * PITH_TILE_ROWS * list, 0,
+	                             load_le32(s->offsets + 4 * list),
+	                             load_le32(s->offsets + 4 * (list + 1))};
+}
+
+/* out[i] = x[index i]; up to three more are read and written. */
+LANE_INLINE void sparse_fetch(const uint8_t *index, size_t count, const float *x, float *out)
+{
+	_Static_assert(PITH_SPARSE_BLOCK_COLUMNS == 0x1000, "the mask below");
+	for (size_t i = 0; i < count; i += 4) {
+		const uint64_t four = load_le64(index + 2 * i) & 0x0fff0fff0fff0fffu;
 #pragma GCC unroll 4
-		for (unsigned j = 0; j < 4; j++) {
-			const size_t entry = four >> 16 * j & 0xffffu;
-			float *row = t + entry % 16;
-			*row = fmaf(value[i + j], x[entry / 16], *row);
-		}
+		for (unsigned j = 0; j < 4; j++)
+			out[i + j] = x[four >> 16 * j & 0xffffu];
 	}
 }
 
-/* Entries e .. end - 1 of a list, of one token. */
-static void sparse_list(const struct pith_sparse *s, size_t e, size_t end, const float *x, float *t)
+/*
+ * The next SPARSE_LAYERS layers of a list, or what is left of it, for 'tokens' (a constant) tokens.
+ * x: [tokens, ldx] of the block of columns; t: [tokens, 16].
+ */
+LANE_INLINE void sparse_layers(const struct pith_sparse *s, struct sparse_place *at, const float *x,
+                               size_t ldx, unsigned tokens, float *t)
 {
-	struct sparse_piece piece;
-	for (; end - e >= SPARSE_ENTRIES; e += SPARSE_ENTRIES)
-		sparse_entries(s, e, x, t);
-	sparse_decode(s, e, end - e, &piece);
-	sparse_piece_apply(&piece, end - e, x, 0, 1, t);
+	const uint8_t *index = s->index + 2 * at->entry, *values = s->values + 2 * at->entry;
+	float own[SPARSE_BATCH][SPARSE_LAYERS * PITH_TILE_ROWS + LANE_WIDTH];
+	unsigned rows[SPARSE_LAYERS];
+	size_t count = 0;
+	prefetch_line(index + SPARSE_AHEAD);
+	prefetch_line(values + SPARSE_AHEAD);
+	for (unsigned i = 0; i < SPARSE_LAYERS; i++) {
+		rows[i] = bits_above(at->counts, (unsigned)at->layer + i);
+		count += (unsigned)__builtin_popcount(rows[i]);
+	}
+	for (unsigned k = 0; k < tokens; k++)
+		sparse_fetch(index, count, x + k * ldx, own[k]);
+	vf sum[SPARSE_BATCH][LANE_PARTS];
+	for (unsigned k = 0; k < tokens; k++)
+		for (size_t part = 0; part < LANE_PARTS; part++)
+			sum[k][part] = vf_load(t + k * PITH_TILE_ROWS + part * LANE_WIDTH);
+	size_t e = 0;
+	for (unsigned i = 0; i < SPARSE_LAYERS; i++) {
+		for (size_t part = 0; part < LANE_PARTS; part++) {
+			const unsigned lanes = rows[i] >> part * LANE_WIDTH & ((1u << LANE_WIDTH) - 1u);
+			const vf value = vf_expand_f16(values + 2 * e, lanes);
+			for (unsigned k = 0; k < tokens; k++)
+				sum[k][part] = vf_fma_where(lanes, value, vf_expand(own[k] + e, lanes),
+				                            sum[k][part]);
+			e += (unsigned)__builtin_popcount(lanes);
+		}
+	}
+	for (unsigned k = 0; k < tokens; k++)
+		for (size_t part = 0; part < LANE_PARTS; part++)
+			vf_store(t + k * PITH_TILE_ROWS + part * LANE_WIDTH, sum[k][part]);
+	at->layer += SPARSE_LAYERS;
+	at->entry += count;
 }
 
-/* At most 'count' entries more, of one list; false: there are no more lists. */
+static void sparse_list(const struct pith_sparse *s, struct sparse_place at, const float *x, float *t)
+{
+	while (at.entry < at.end)
+		sparse_layers(s, &at, x, 0, 1, t);
+}
+
+static void sparse_list_batch(const struct pith_sparse *s, struct sparse_place at, const float *x,
+                              size_t ldx, float *t)
+{
+	while (at.entry < at.end)
+		sparse_layers(s, &at, x, ldx, SPARSE_BATCH, t);
+}
+
+/* ---- one token, beside another term ---- */
+
+/* About 'count' entries more, of one list; false: there are no more lists. */
 static bool beside_list(struct pith_beside *beside, size_t count)
 {
 	const struct pith_sparse *s = &beside->term->u.sparse;
@@ -93,14 +103,18 @@ static bool beside_list(struct pith_beside *beside, size_t count)
 		if (beside->list + 1 == beside->tile_end * s->blocks)
 			return false;
 		beside->list++;
+		beside->layer = 0;
 		beside->end = load_le32(s->offsets + 4 * beside->list + 4);
 	}
 	const size_t tile = beside->list / s->blocks, block = beside->list % s->blocks;
-	const size_t left = beside->end - beside->entry;
-	const size_t stop = left < count ? beside->end : beside->entry + count;
-	sparse_list(s, beside->entry, stop, beside->x + block * PITH_SPARSE_BLOCK_COLUMNS,
-	            beside->t + (tile - beside->tile_begin) * PITH_TILE_ROWS);
-	beside->entry = stop;
+	struct sparse_place at = {s->counts + 2 * PITH_TILE_ROWS * beside->list, beside->layer,
+	                          beside->entry, beside->end};
+	do {
+		sparse_layers(s, &at, beside->x + block * PITH_SPARSE_BLOCK_COLUMNS, 0, 1,
+		              beside->t + (tile - beside->tile_begin) * PITH_TILE_ROWS);
+	} while (at.entry < at.end && at.entry - beside->entry < count);
+	beside->layer = at.layer;
+	beside->entry = at.entry;
 	return true;
 }
 
@@ -126,24 +140,13 @@ static void sparse_tile(const struct pith_sparse *s, size_t tile, const float *x
                         size_t count, float *t)
 {
 	for (size_t b = 0; b < s->blocks; b++, x += PITH_SPARSE_BLOCK_COLUMNS) {
-		const uint8_t *list = s->offsets + 4 * (tile * s->blocks + b);
-		const size_t end = load_le32(list + 4);
-		if (count == 1) {
-			sparse_list(s, load_le32(list), end, x, t);
+		const struct sparse_place at = sparse_begin(s, tile * s->blocks + b);
+		if (count == SPARSE_BATCH) {
+			sparse_list_batch(s, at, x, ldx, t);
 			continue;
 		}
-		for (size_t e = load_le32(list); e < end; e += SPARSE_PIECE) {
-			struct sparse_piece piece;
-			size_t entries = end - e < SPARSE_PIECE ? end - e : SPARSE_PIECE;
-			sparse_decode(s, e, entries, &piece);
-			if (count == SPARSE_BATCH) {
-				sparse_piece_apply(&piece, entries, x, ldx, SPARSE_BATCH, t);
-				continue;
-			}
-			for (size_t k = 0; k < count; k++)
-				sparse_piece_apply(&piece, entries, x + k * ldx, ldx, 1,
-				                   t + k * PITH_TILE_ROWS);
-		}
+		for (size_t k = 0; k < count; k++)
+			sparse_list(s, at, x + k * ldx, t + k * PITH_TILE_ROWS);
 	}
 }
 

@@ -41,7 +41,6 @@ static inline size_t pith_act_ldx(size_t n) { return pith_round_up(n, PITH_SPARS
 
 #define PITH_BESIDE_TILES 32u
 #define PITH_BESIDE_COLUMNS 256u
-#define PITH_BESIDE_ENTRIES 16u /* that lists are best worked on at a time */
 
 /*
  * Tiled lists (sparse, form 1) of one token beside another term of the same weight.  Lists cost
@@ -53,8 +52,8 @@ struct pith_beside {
 	const struct pith_term *term;
 	const float *x;              /* as in struct pith_act */
 	size_t tile_begin, tile_end; /* at most PITH_BESIDE_TILES */
-	size_t list, entry, end;     /* the list at work on, its next entry, its end */
-	size_t piece;                /* entries at a time */
+	size_t list, layer, entry, end; /* the list at work on, its next layer and entry, its end */
+	size_t piece;                   /* entries at a time, about */
 	float t[PITH_BESIDE_TILES * PITH_TILE_ROWS]; /* sums of the tiles so far */
 };
 

@@ -165,12 +165,28 @@ LANE_INLINE uint64_t bytes_of_bits(unsigned bits)
 {
 	return _pdep_u64(bits, 0x0101010101010101u) * 0xff;
 }
+/* The rank of every set bit among them. */
+LANE_INLINE vi ranks_of_bits(unsigned bits)
+{
+	uint64_t rank = _pdep_u64(0x0706050403020100u, bytes_of_bits(bits));
+	return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)rank));
+}
 LANE_INLINE vf vf_expand_f16(const uint8_t *p, unsigned bits)
 {
-	/* the rank of every set bit among them */
-	uint64_t rank = _pdep_u64(0x0706050403020100u, bytes_of_bits(bits));
-	__m256i from = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)rank));
-	return _mm256_permutevar8x32_ps(vf_from_f16(p), from);
+	return _mm256_permutevar8x32_ps(vf_from_f16(p), ranks_of_bits(bits));
+}
+/* The same of floats. */
+LANE_INLINE vf vf_expand(const float *p, unsigned bits)
+{
+	return _mm256_permutevar8x32_ps(vf_load(p), ranks_of_bits(bits));
+}
+/* Bit i: is number i of sixteen u16, which are below 2^15, above 'least'? */
+LANE_INLINE unsigned bits_above(const uint8_t *counts, unsigned least)
+{
+	const __m128i *p = (const __m128i *)(const void *)counts;
+	const __m128i all = _mm_set1_epi16((short)least);
+	return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(_mm_cmpgt_epi16(_mm_loadu_si128(p), all),
+	                                                   _mm_cmpgt_epi16(_mm_loadu_si128(p + 1), all)));
 }
 /* a * b + c where the bit is set, else c */
 LANE_INLINE vf vf_fma_where(unsigned bits, vf a, vf b, vf c)

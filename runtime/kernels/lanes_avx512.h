@@ -161,6 +161,17 @@ LANE_INLINE vf vf_expand_f16(const uint8_t *p, unsigned bits)
 {
 	return _mm512_maskz_expand_ps((vm)bits, vf_from_f16(p));
 }
+/* The same of floats. */
+LANE_INLINE vf vf_expand(const float *p, unsigned bits)
+{
+	return _mm512_maskz_expand_ps((vm)bits, vf_load(p));
+}
+/* Bit i: is number i of sixteen u16, which are below 2^15, above 'least'? */
+LANE_INLINE unsigned bits_above(const uint8_t *counts, unsigned least)
+{
+	return _mm256_cmpgt_epu16_mask(_mm256_loadu_si256((const __m256i *)(const void *)counts),
+	                               _mm256_set1_epi16((short)least));
+}
 /* a * b + c where the bit is set, else c */
 LANE_INLINE vf vf_fma_where(unsigned bits, vf a, vf b, vf c)
 {

@@ -216,15 +216,40 @@ LANE_INLINE uint64_t deposit_bits(uint64_t bits, uint64_t mask)
  * expand: lane i is the next of the halves at p where bit i is set, which are read from p on; all
  * LANE_WIDTH of them are touched.
  */
-LANE_INLINE vf vf_expand_f16(const uint8_t *p, unsigned bits)
+/* The rank of every set bit among them. */
+LANE_INLINE uint8x8_t ranks_of_bits(unsigned bits)
 {
 	/* bytes 0 and 1 by bit, then in each byte the number of ones below it */
 	uint64_t set = bits * 0x0101010101010101u & 0x8040201008040201u;
 	set = (set + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
-	uint8x8_t rank = vcreate_u8(set * 0x0101010101010101u - set);
+	return vcreate_u8(set * 0x0101010101010101u - set);
+}
+LANE_INLINE vf vf_expand_f16(const uint8_t *p, unsigned bits)
+{
+	uint8x8_t rank = ranks_of_bits(bits);
 	uint8x8_t low = vadd_u8(rank, rank), high = vadd_u8(low, vdup_n_u8(1));
 	uint8x16_t from = vcombine_u8(vzip1_u8(low, high), vzip2_u8(low, high));
 	return vf_widen_f16(vreinterpretq_u16_u8(vqtbl1q_u8(vld1q_u8(p), from)));
+}
+/* The same of floats. */
+LANE_INLINE vf vf_expand(const float *p, unsigned bits)
+{
+	const uint8x16_t four = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+	const uint8x16_t byte = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
+	const uint8x8_t rank = vshl_n_u8(ranks_of_bits(bits), 2);
+	const uint8x16_t ranks = vcombine_u8(rank, rank);
+	const uint8x16_t lo = vaddq_u8(vqtbl1q_u8(ranks, four), byte);
+	const uint8x16_t hi = vaddq_u8(vqtbl1q_u8(ranks, vaddq_u8(four, vdupq_n_u8(4))), byte);
+	const uint8x16x2_t from = {{vreinterpretq_u8_f32(vld1q_f32(p)), vreinterpretq_u8_f32(vld1q_f32(p + 4))}};
+	return (vf){vreinterpretq_f32_u8(vqtbl2q_u8(from, lo)), vreinterpretq_f32_u8(vqtbl2q_u8(from, hi))};
+}
+/* Bit i: is number i of sixteen u16, which are below 2^15, above 'least'? */
+LANE_INLINE unsigned bits_above(const uint8_t *counts, unsigned least)
+{
+	const uint16x8_t bit = {1, 2, 4, 8, 16, 32, 64, 128}, all = vdupq_n_u16((uint16_t)least);
+	const uint16x8_t low = vcgtq_u16(load_halves(counts), all);
+	const uint16x8_t high = vcgtq_u16(load_halves(counts + 16), all);
+	return vaddvq_u16(vandq_u16(low, bit)) | (unsigned)vaddvq_u16(vandq_u16(high, bit)) << 8;
 }
 /* a * b + c where the bit is set, else c */
 LANE_INLINE vf vf_fma_where(unsigned bits, vf a, vf b, vf c)

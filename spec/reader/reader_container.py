@@ -321,7 +321,7 @@ class PithFile:
 		need(len(wanted) == part.plane_count, "weight.5", f"{weight.name}: plane_count", part.at)
 		contents = []
 		for plane, (role, layout, dtype, count) in zip(bound.stored, wanted):
-			for what, value, known in (("role", plane.role, 9), ("layout", plane.layout, 5), ("dtype", plane.dtype, 7)):
+			for what, value, known in (("role", plane.role, 10), ("layout", plane.layout, 5), ("dtype", plane.dtype, 7)):
 				need(value != 0, "container.15", f"{weight.name}: {what} 0", plane.at)
 				if value > known:
 					raise unsupported("weight.1", f"{weight.name}: {what} {value}", plane.at)

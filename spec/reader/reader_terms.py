@@ -12,7 +12,7 @@ import numpy as np
 import reader_numerics as numerics
 from reader_bytes import ceil_div, need, unsupported
 from reader_codes import Codebook, Ternary
-from reader_planes import (BF16, CODES, DTYPE_NBYTES, F16, F32, INDEX, LIST, OFFSETS, ROWS, SCALE_CODES,
+from reader_planes import (BF16, CODES, COUNTS, DTYPE_NBYTES, F16, F32, INDEX, LIST, OFFSETS, ROWS, SCALE_CODES,
                            SCALES, SECOND_LEVEL, SLICE16, TILE16, U16, U32, U8, VALUES, ZERO_CODES, ZEROS, numbers,
                            raw_bits, unpack_slices)
 
@@ -149,26 +149,37 @@ class SparseLists:
 		self.tiles, self.blocks = ceil_div(m, 16), ceil_div(n, 4096)
 
 	def planes(self):
-		return [(OFFSETS, LIST, U32, self.tiles * self.blocks + 1),
-		        (INDEX, LIST, U16, self.count), (VALUES, LIST, F16, self.count)]
+		lists = self.tiles * self.blocks
+		return [(OFFSETS, LIST, U32, lists + 1), (COUNTS, LIST, U16, lists * 16),
+		        (INDEX, LIST, U16, self.count + 32), (VALUES, LIST, F16, self.count + 32)]
 
 	def bind(self, planes):
-		self.offsets = numbers(planes[0], U32, self.tiles * self.blocks + 1).astype(np.int64)
-		need(self.offsets[0] == 0 and (np.diff(self.offsets) >= 0).all()
-		     and self.offsets[-1] == self.count, "sparse.2", "the offsets do not ascend from 0 to value_count")
-		self.index = numbers(planes[1], U16, self.count).astype(np.int64)
-		self.value = numbers(planes[2], F16, self.count)
-		lists = np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
-		self.lists = lists
-		self.row = lists // self.blocks * 16 + self.index % 16
-		self.column = lists % self.blocks * 4096 + self.index // 16
+		lists = self.tiles * self.blocks
+		offsets = numbers(planes[0], U32, lists + 1).astype(np.int64)
+		need(offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+		     and offsets[-1] == self.count, "sparse.2", "the offsets do not ascend from 0 to value_count")
+		counts = numbers(planes[1], U16, lists * 16).astype(np.int64).reshape(lists, 16)
+		need((counts <= 4096).all() and (counts.sum(1) == np.diff(offsets)).all(), "sparse.2",
+		     "the counts of a list do not add up")
+		index = numbers(planes[2], U16, self.count + 32).astype(np.int64)
+		value = numbers(planes[3], F16, self.count + 32)
+		self.counts, self.behind = counts, index[self.count:].any() or np.frombuffer(value[self.count:].tobytes(), np.uint8).any()
+		self.index, self.value = index[:self.count], value[:self.count]
+		# of every entry: its list, and its row in the tile
+		self.lists = np.repeat(np.arange(lists), np.diff(offsets))
+		in_tile = [row for l in range(lists) for layer in range(counts[l].max())
+		           for row in range(16) if counts[l, row] > layer]
+		self.row = self.lists // self.blocks * 16 + np.array(in_tile, np.int64)
+		self.column = self.lists % self.blocks * 4096 + self.index
 
 	def check_values(self):
-		same = np.diff(self.lists) == 0
-		need((np.diff(self.index)[same] > 0).all(), "sparse.3", "the index of a list does not ascend")
-		need((self.row < self.m).all() and (self.column < self.n).all(), "sparse.4",
-		     "an entry lies outside of the matrix")
+		order = np.lexsort((np.arange(self.count), self.row, self.lists))
+		same = (np.diff(self.row[order]) == 0) & (np.diff(self.lists[order]) == 0)
+		need((self.index < 4096).all() and (self.column < self.n).all()
+		     and (self.row < self.m).all(), "sparse.4", "an entry lies outside of the matrix")
+		need((np.diff(self.index[order])[same] > 0).all(), "sparse.3", "the columns of a row do not ascend")
 		need(np.isfinite(self.value).all(), "sparse.4", "a value is not finite")
+		need(not self.behind, "sparse.4", "something behind the last entry")
 
 	def values(self, rows):
 		full = np.zeros((self.tiles * 16, self.blocks * 4096), np.float32)
