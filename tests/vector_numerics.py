@@ -75,7 +75,7 @@ def canary_input(n, seed):
 	return x
 
 
-def affine_row(codes, scales, zeros, integer_zero, group_size, x, rule, longest=32):
+def affine_row(codes, scales, zeros, group_size, x, rule, longest=32):
 	"""One row: codes [n], scales and zeros per group; longest: columns of a run."""
 	(q, activation_scale), t = quantize(x, rule), Fraction(0)
 	group_size = group_size or len(x)
@@ -86,11 +86,8 @@ def affine_row(codes, scales, zeros, integer_zero, group_size, x, rule, longest=
 		columns = range(first, end)
 		s, z = scales[group], zeros[group]
 		u = fl(s * activation_scale[first])
-		if integer_zero:
-			t = fma(u, sum((codes[j] - z) * q[j] for j in columns), t)
-		else:
-			t = fma(u, sum(codes[j] * q[j] for j in columns), t)
-			t = fma(-fl(u * z), sum(q[j] for j in columns), t)
+		v = fma(-z, sum(q[j] for j in columns), sum(codes[j] * q[j] for j in columns))
+		t = fma(u, v, t)
 		first = end
 	return t
 

@@ -138,7 +138,7 @@ def affine(rng, m, n, bits, group_size=32, zero_mode=0, scale_bits=0, zero_bits=
 	return {"kind": 2, "param": [bits, group_size, 1 if zero_mode == 3 else 0, zero_mode, scale_bits, zero_bits],
 	        "planes": planes, "values": values,
 	        "row": lambda i, x, rule: exact.affine_row(codes[i], rational(scales[i]), rational(zeros[i]),
-	                                             zero_mode < 2, group_size, x, rule, 32 if rule[0] == 1 else 256)}
+	                                             group_size, x, rule, 32 if rule[0] == 1 else 256)}
 
 
 def one_level(rng, m, groups, zero_mode, bits):
@@ -203,7 +203,7 @@ def codebook(rng, m, n, bits, scale_mode=0, group_size=32, real=False, per_row=F
 	if real:
 		row = lambda i, x, rule: exact.listed_row([(j, Fraction(v)) for j, v in enumerate(values[i])], x)
 	else:
-		row = lambda i, x, rule: exact.affine_row(e[i], [Fraction(v) for v in scales[i]], [0] * groups, True, group_size, x, rule)
+		row = lambda i, x, rule: exact.affine_row(e[i], [Fraction(v) for v in scales[i]], [0] * groups, group_size, x, rule)
 	return {"kind": 3, "integer": not real, "planes": planes, "values": values, "row": row,
 	        "param": [bits, group_size, scale_mode, dtype, int(per_row)]}
 
@@ -229,7 +229,7 @@ def ternary(rng, m, n):
 	        "planes": [plane(CODES, TRIT16, U8, content),
 	                   plane(SCALES, TILE16, F32, tile16([[s] for s in scales], m, 1, lambda v: encode(v, F32)))],
 	        "values": [[f32(scales[i] * d) for d in row] for i, row in enumerate(trits)],
-	        "row": lambda i, x, rule: exact.affine_row(trits[i], [Fraction(scales[i])], [0], True, 0, x, rule)}
+	        "row": lambda i, x, rule: exact.affine_row(trits[i], [Fraction(scales[i])], [0], 0, x, rule)}
 
 
 def sparse(m, n, entries):
@@ -313,7 +313,7 @@ def sparse_mask(rng, m, n, present, bits=0, group_size=0, zero_mode=0, pattern=N
 			value[i, j] = f32(scales[i][group_of(j)] * f32(code[i, j] - zeros[i][group_of(j)]))
 		# an absent position is a code equal to the zero-point: its part of the sum is 0
 		whole = lambda i: [code.get((i, j), zeros[i][group_of(j)]) for j in range(n)]
-		row = lambda i, x, rule: exact.affine_row(whole(i), [Fraction(s) for s in scales[i]], zeros[i], True, group_size, x, rule)
+		row = lambda i, x, rule: exact.affine_row(whole(i), [Fraction(s) for s in scales[i]], zeros[i], group_size, x, rule)
 	matrix = [[value.get((i, j), 0.0) for j in range(n)] for i in range(m)]
 	return {"kind": 5, "param": param, "planes": planes, "values": matrix, "row": row, "integer": bits != 0}
 

@@ -86,23 +86,17 @@ static void affine_scale(const struct pith_affine *a, size_t tg, size_t row, flo
 static float affine_run(const struct pith_affine *a, size_t tile, size_t row, size_t begin,
                         size_t end, const int8_t *q, float as, float s, float z, float t)
 {
-	int csum = 0, asum = 0;
+	int isum = 0, asum = 0;
 	for (size_t j = begin; j < end; j++) {
 		const uint8_t *block =
 		    a->codes + (tile * a->blocks + j / PITH_ACT_GROUP) * 64 * a->bits;
-		csum += pith_slice16_code_reference(block, a->bits, row, j % PITH_ACT_GROUP) * q[j];
+		isum += pith_slice16_code_reference(block, a->bits, row, j % PITH_ACT_GROUP) * q[j];
 		asum += q[j];
 	}
 	float u = s * as;
-	if (a->zero_mode <= 1) {
-		// spec numerics.4: "isum = Σ (c[j] - z) * q[j]"
-		int isum = csum - (int)z * asum;
-		return fmaf(u, (float)isum, t);
-	}
-	// spec numerics.4: "t    = fma( -fl(u * z), f32(asum), t )"
-	t = fmaf(u, (float)csum, t);
-	float uz = u * z;
-	return fmaf(-uz, (float)asum, t);
+	// spec numerics.4: "v    = fma( -z, f32(asum), f32(isum) )"
+	float v = fmaf(-z, (float)asum, (float)isum);
+	return fmaf(u, v, t);
 }
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }

@@ -13,7 +13,7 @@
 #define slice16_two_level slice16_two_level_masks
 #define level_3 level_3_masks
 #define level_3_decode level_3_masks_decode
-#define level_3_scale level_3_masks_scale
+#define level_3_pair level_3_masks_pair
 
 #include "kern_affine_tmpl.h"
 #endif

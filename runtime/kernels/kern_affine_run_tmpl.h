@@ -31,9 +31,9 @@ LANE_INLINE void affine_run_sums(const uint8_t *block, size_t b, size_t blocks, 
 	}
 }
 
-/* A run of all tokens: fma's as affine_run() has them. */
+/* A run of all tokens. */
 LANE_INLINE void affine_long_run(const uint8_t *block, size_t b, size_t blocks, unsigned bits,
-                                 bool real, const struct affine_scale *scale,
+                                 const struct affine_scale *scale,
                                  const struct token_batch *batch)
 {
 	for (size_t part = 0; part < LANE_PARTS; part++) {
@@ -46,19 +46,15 @@ LANE_INLINE void affine_long_run(const uint8_t *block, size_t b, size_t blocks, 
 			int32_t total = 0;
 			for (size_t k = 0; k < 2 * blocks; k++)
 				total += sum[k];
-			vf csum = vf_from_i32(isum[i]), fsum = vf_set1((float)total);
-			vf u = vf_mul(s, vf_set1(batch->as[i * batch->lds + b]));
-			if (real)
-				vf_store(t, vf_fnma(vf_mul(u, z), fsum, vf_fma(u, csum, vf_load(t))));
-			else /* exact: integers below 2^24 */
-				vf_store(t, vf_fma(u, vf_fnma(z, fsum, csum), vf_load(t)));
+			vf_store(t, affine_add_run(vf_load(t), isum[i], vf_set1((float)total),
+			                           batch->as[i * batch->lds + b], s, z));
 		}
 	}
 }
 
 /* A whole tile; batch->t is zero on entry and has the sums after. */
 LANE_INLINE void affine_long_tile(const struct pith_term *term, size_t tile,
-                                  const struct token_batch *batch, unsigned bits, bool real)
+                                  const struct token_batch *batch, unsigned bits)
 {
 	const struct pith_affine *a = &term->u.affine;
 	const uint8_t *codes = a->codes + tile * a->blocks * 64 * bits;
@@ -69,41 +65,30 @@ LANE_INLINE void affine_long_tile(const struct pith_term *term, size_t tile,
 		load_scale(a, tile * a->groups + group, &scale);
 		while (b < end) {
 			size_t blocks = end - b < RUN_BLOCKS ? end - b : RUN_BLOCKS;
-			affine_long_run(codes + b * 64 * bits, b, blocks, bits, real, &scale,
-			                batch);
+			affine_long_run(codes + b * 64 * bits, b, blocks, bits, &scale, batch);
 			b += blocks;
 		}
 	}
 }
 
 /* Functions, not code in a macro: each line below is one instance of affine_long_tile. */
-#define AFFINE_LONG(bits, real)                                                                    \
-	static void affine_long_##bits##_##real(const struct pith_term *term, size_t tile,         \
-	                                        const struct token_batch *batch)                   \
+#define AFFINE_LONG(bits)                                                                          \
+	static void affine_long_##bits(const struct pith_term *term, size_t tile,                  \
+	                               const struct token_batch *batch)                            \
 	{                                                                                          \
-		affine_long_tile(term, tile, batch, bits, real);                                   \
+		affine_long_tile(term, tile, batch, bits);                                         \
 	}
-AFFINE_LONG(1, 0)
-AFFINE_LONG(1, 1)
-AFFINE_LONG(2, 0)
-AFFINE_LONG(2, 1)
-AFFINE_LONG(3, 0)
-AFFINE_LONG(3, 1)
-AFFINE_LONG(4, 0)
-AFFINE_LONG(4, 1)
-AFFINE_LONG(5, 0)
-AFFINE_LONG(5, 1)
-AFFINE_LONG(6, 0)
-AFFINE_LONG(6, 1)
-AFFINE_LONG(7, 0)
-AFFINE_LONG(7, 1)
-AFFINE_LONG(8, 0)
-AFFINE_LONG(8, 1)
+AFFINE_LONG(1)
+AFFINE_LONG(2)
+AFFINE_LONG(3)
+AFFINE_LONG(4)
+AFFINE_LONG(5)
+AFFINE_LONG(6)
+AFFINE_LONG(7)
+AFFINE_LONG(8)
 
-/* [bits - 1][real zero-point] */
-static token_tile_fn *const affine_long_tiles[8][2] = {
-    {affine_long_1_0, affine_long_1_1}, {affine_long_2_0, affine_long_2_1},
-    {affine_long_3_0, affine_long_3_1}, {affine_long_4_0, affine_long_4_1},
-    {affine_long_5_0, affine_long_5_1}, {affine_long_6_0, affine_long_6_1},
-    {affine_long_7_0, affine_long_7_1}, {affine_long_8_0, affine_long_8_1},
+/* [bits - 1] */
+static token_tile_fn *const affine_long_tiles[8] = {
+    affine_long_1, affine_long_2, affine_long_3, affine_long_4,
+    affine_long_5, affine_long_6, affine_long_7, affine_long_8,
 };

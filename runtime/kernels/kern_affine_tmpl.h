@@ -4,8 +4,8 @@
  *
  * Parameters: a lanes_<isa>.h included before (LANE_WIDTH rows at a time, 16 = LANE_WIDTH *
  * LANE_PARTS).  Per (tile, block of 32 columns) the codes are decoded once into eight
- * vectors and used for all tokens of a batch.  One body, inlined for every number of bits, for
- * integer and real zero-points and for runs of 16 and 32 columns; a single token is a batch of one.
+ * vectors and used for all tokens of a batch.  One body, inlined for every number of bits
+ * and for runs of 16 and 32 columns; a single token is a batch of one.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -63,39 +63,42 @@ LANE_INLINE void zero_scale(struct affine_scale *scale)
 		scale->s[part] = scale->z[part] = vf_zero();
 }
 
-/*
- * One run of one token: 'count' vectors of codes against q; asum: its sum of q.  With an integer
- * zero-point c * q - z * asum is an integer below 2^24 and so are both parts: the fma is exact.
- */
-LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, bool real, const int8_t *q,
-                          vi asum, float as, vf s, vf z, vf t)
+/* What a run adds to t: isum of codes, fsum of activations, u = s * as. */
+LANE_INLINE vf affine_add_scaled_run(vf t, vi isum, vf fsum, vf u, vf z)
 {
-	vf csum = vf_from_i32(code_dot(code, count, bits, q, asum));
-	vf fsum = vf_from_i32(asum);
-	vf u = vf_mul(s, vf_set1(as));
-	if (!real)
-		return vf_fma(u, vf_fnma(z, fsum, csum), t);
-	t = vf_fma(u, csum, t);
-	return vf_fnma(vf_mul(u, z), fsum, t);
+	return vf_fma(u, vf_fnma(z, fsum, vf_from_i32(isum)), t);
+}
+
+LANE_INLINE vf affine_add_run(vf t, vi isum, vf fsum, float as, vf s, vf z)
+{
+	return affine_add_scaled_run(t, isum, fsum, vf_mul(s, vf_set1(as)), z);
+}
+
+/* One run of one token: 'count' vectors of codes against q; asum: its sum of q. */
+LANE_INLINE vf affine_run(const vi *code, unsigned count, unsigned bits, const int8_t *q, vi asum,
+                          float as, vf s, vf z, vf t)
+{
+	vi isum = code_dot(code, count, bits, q, asum);
+	return affine_add_run(t, isum, vf_from_i32(asum), as, s, z);
 }
 
 /*
  * What the columns of one block do to one token's accumulator: one run of 32 columns, or with
  * 'half' two of 16.  s, z: [2] of the rows at hand, one per run.
  */
-LANE_INLINE vf affine_token(const vi code[SLICE16_VECTORS], unsigned bits, bool real, bool half,
+LANE_INLINE vf affine_token(const vi code[SLICE16_VECTORS], unsigned bits, bool half,
                             const int8_t *q, const int32_t *sum, float as, const vf s[2],
                             const vf z[2], vf t)
 {
 	vi first = vi_set1(sum[0]), second = vi_set1(sum[1]);
 	if (!half)
-		return affine_run(code, 8, bits, real, q, vi_add(first, second), as, s[0], z[0], t);
-	t = affine_run(code, 4, bits, real, q, first, as, s[0], z[0], t);
-	return affine_run(code + 4, 4, bits, real, q + 16, second, as, s[1], z[1], t);
+		return affine_run(code, 8, bits, q, vi_add(first, second), as, s[0], z[0], t);
+	t = affine_run(code, 4, bits, q, first, as, s[0], z[0], t);
+	return affine_run(code + 4, 4, bits, q + 16, second, as, s[1], z[1], t);
 }
 
 /* Block 'b' of a tile for all tokens. */
-LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool real, bool half,
+LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, bool half,
                               const struct affine_scale scale[2], const struct token_batch *batch)
 {
 	const size_t ldq = batch->ldq, lds = batch->lds, count = batch->count;
@@ -112,7 +115,7 @@ LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, boo
 		float *t = batch->t + part * LANE_WIDTH;
 		for (float *end = t + count * PITH_TILE_ROWS; t != end; t += PITH_TILE_ROWS) {
 			vf_store(
-			    t, affine_token(code, bits, real, half, q, sum, *as, s, z, vf_load(t)));
+			    t, affine_token(code, bits, half, q, sum, *as, s, z, vf_load(t)));
 			q += ldq;
 			as += lds;
 			sum += 2 * lds;
@@ -122,7 +125,7 @@ LANE_INLINE void affine_block(const uint8_t *block, size_t b, unsigned bits, boo
 
 /* A whole tile; batch->t is zero on entry and has the sums after. */
 LANE_INLINE void affine_tile(const struct pith_term *term, size_t tile,
-                             const struct token_batch *batch, unsigned bits, bool real, bool half)
+                             const struct token_batch *batch, unsigned bits, bool half)
 {
 	const struct pith_affine *a = &term->u.affine;
 	const size_t block_nbytes = (size_t)64 * bits;
@@ -138,22 +141,20 @@ LANE_INLINE void affine_tile(const struct pith_term *term, size_t tile,
 			zero_scale(&scale[1]);
 		size_t end = b + per_group < a->blocks ? b + per_group : a->blocks;
 		for (; b < end; b++, block += block_nbytes)
-			affine_block(block, b, bits, real, half, scale, batch);
+			affine_block(block, b, bits, half, scale, batch);
 	}
 }
 
 /* Functions, not code in a macro: each line below is one instance of affine_tile. */
-#define AFFINE_INSTANCE(bits, real, half)                                                          \
-	static void affine_tile_##bits##_##real##_##half(                                          \
-	    const struct pith_term *term, size_t tile, const struct token_batch *batch)           \
+#define AFFINE_INSTANCE(bits, half)                                                                \
+	static void affine_tile_##bits##_##half(const struct pith_term *term, size_t tile,         \
+	                                        const struct token_batch *batch)                   \
 	{                                                                                          \
-		affine_tile(term, tile, batch, bits, real, half);                                  \
+		affine_tile(term, tile, batch, bits, half);                                        \
 	}
 #define AFFINE_INSTANCES(bits)                                                                     \
-	AFFINE_INSTANCE(bits, 0, 0)                                                                \
-	AFFINE_INSTANCE(bits, 0, 1)                                                                \
-	AFFINE_INSTANCE(bits, 1, 0)                                                                \
-	AFFINE_INSTANCE(bits, 1, 1)
+	AFFINE_INSTANCE(bits, 0)                                                                   \
+	AFFINE_INSTANCE(bits, 1)
 AFFINE_INSTANCES(1)
 AFFINE_INSTANCES(2)
 AFFINE_INSTANCES(3)
@@ -165,11 +166,10 @@ AFFINE_INSTANCES(8)
 
 #define AFFINE_ROW(bits)                                                                           \
 	{                                                                                          \
-		{affine_tile_##bits##_0_0, affine_tile_##bits##_0_1},                              \
-		    {affine_tile_##bits##_1_0, affine_tile_##bits##_1_1},                          \
+		affine_tile_##bits##_0, affine_tile_##bits##_1                                     \
 	}
-/* [bits - 1][real zero-point][runs of 16] */
-static token_tile_fn *const affine_tiles[8][2][2] = {
+/* [bits - 1][runs of 16] */
+static token_tile_fn *const affine_tiles[8][2] = {
     AFFINE_ROW(1), AFFINE_ROW(2), AFFINE_ROW(3), AFFINE_ROW(4),
     AFFINE_ROW(5), AFFINE_ROW(6), AFFINE_ROW(7), AFFINE_ROW(8),
 };
@@ -182,13 +182,13 @@ void LANE_NAME(pith_affine_apply)(const struct pith_term *term, const struct pit
                                   size_t ldy)
 {
 	const struct pith_affine *a = &term->u.affine;
-	const bool half = a->group_size < PITH_ACT_GROUP, real = a->zero_mode >= 2;
+	const bool half = a->group_size < PITH_ACT_GROUP;
 	const bool long_runs = act->one_scale && !half;
 	if (act->k == 1 && !long_runs) {
 		affine_token_apply(term, act, tile_begin, tile_end, add, y);
 		return;
 	}
-	token_tile_fn *fn = long_runs ? affine_long_tiles[a->bits - 1][real] :
-	                                affine_tiles[a->bits - 1][real][half];
+	token_tile_fn *fn =
+	    long_runs ? affine_long_tiles[a->bits - 1] : affine_tiles[a->bits - 1][half];
 	token_batches_apply(fn, term, act, tile_begin, tile_end, add, y, ldy);
 }

@@ -26,18 +26,9 @@ struct affine_input {
 	bool beside; /* there is work beside */
 };
 
-/* As affine_run() after the sum over the columns. */
-LANE_INLINE vf affine_add_run(vf t, vi csum, vi asum, bool real, float as, vf s, vf z)
-{
-	const vf sum = vf_from_i32(csum), fsum = vf_from_i32(asum), u = vf_mul(s, vf_set1(as));
-	if (!real)
-		return vf_fma(u, vf_fnma(z, fsum, sum), t);
-	return vf_fnma(vf_mul(u, z), fsum, vf_fma(u, sum, t));
-}
-
-/* Block 'b' of a tile. */
-LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bits, bool real,
-                                    bool half, const struct affine_scale scale[2],
+/* Block 'b' of a tile; scaled: s is s * as. */
+LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bits, bool half,
+                                    bool scaled, const struct affine_scale scale[2],
                                     const struct affine_input *in, vf t[LANE_PARTS])
 {
 	const int8_t *q = in->q + b * PITH_ACT_GROUP;
@@ -50,11 +41,12 @@ LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bit
 	for (size_t part = 0; part < LANE_PARTS; part++) {
 		vi csum[2];
 		slice16_dot(block, bits, half, part, q, asum, csum);
-		t[part] = affine_add_run(t[part], csum[0], asum[0], real, in->as[b],
-		                         scale[0].s[part], scale[0].z[part]);
-		if (half)
-			t[part] = affine_add_run(t[part], csum[1], asum[1], real, in->as[b],
-			                         scale[1].s[part], scale[1].z[part]);
+		for (unsigned run = 0; run <= half; run++) {
+			const vf s = scale[run].s[part];
+			const vf u = scaled ? s : vf_mul(s, vf_set1(in->as[b]));
+			t[part] = affine_add_scaled_run(t[part], csum[run], vf_from_i32(asum[run]), u,
+			                                scale[run].z[part]);
+		}
 	}
 }
 
@@ -79,12 +71,13 @@ LANE_INLINE void affine_token_levels(const struct pith_term *term, size_t tile, 
 		const struct level_3 *l = &level[(i - g) / LEVEL_3_GROUPS];
 		const size_t at = (i - g) % LEVEL_3_GROUPS;
 		struct affine_scale scale[2];
-		zero_scale(&scale[1]);
 		for (size_t part = 0; part < LANE_PARTS; part++) {
-			level_3_scale(l, at, part, &scale[0].s[part], &scale[0].z[part]);
-			if (i + 1 < end)
-				level_3_scale(l, at + 1, part, &scale[1].s[part],
-				              &scale[1].z[part]);
+			vf u[2], z[2];
+			level_3_pair(l, at, i + 1 < end, part, in->as[i / 2], u, z);
+			for (unsigned run = 0; run < 2; run++) {
+				scale[run].s[part] = u[run];
+				scale[run].z[part] = z[run];
+			}
 		}
 		affine_token_block(block, i / 2, bits, true, true, scale, in, t);
 	}
@@ -122,7 +115,7 @@ LANE_INLINE void affine_token_blocks(const struct pith_term *term, size_t tile, 
 			zero_scale(&scale[1]);
 		stop = stop + per_group < end ? stop + per_group : end;
 		for (; b < stop; b++, block += block_nbytes)
-			affine_token_block(block, b, bits, zero_mode >= 2, half, scale, in, t);
+			affine_token_block(block, b, bits, half, false, scale, in, t);
 	}
 	for (size_t part = 0; part < LANE_PARTS; part++)
 		vf_store(sums + part * LANE_WIDTH, t[part]);

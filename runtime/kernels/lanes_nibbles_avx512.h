@@ -133,9 +133,15 @@ LANE_INLINE void slice16_two_level(const uint8_t *scale_codes, unsigned scale_bi
 	*z = _mm512_permutexvar_ps(vi_from_three_masks(zero_codes, 8), table);
 }
 
-/* As struct level_3_masks of lanes_slice16.h: codes of 16 rows a group, and the halves widened. */
+/*
+ * As struct level_3_masks of lanes_slice16.h.  Two groups share tables of sixteen: scales (zero-points)
+ * of the first at even places, of the second at odd ones, so that what tables are made of is
+ * broadcast by loads, two floats at a time.
+ */
 struct level_3 {
-	_Alignas(64) uint8_t code[16 * LEVEL_3_GROUPS]; /* scale | zero << 4 | 0x80 */
+	/* 16 rows a group: scale << 1 | zero << 5, with 0x11 more for the second of two */
+	_Alignas(64) uint8_t code[16 * LEVEL_3_GROUPS];
+	/* of two groups: scale_zero, scale_scale, zero_zero, zero_scale of both */
 	_Alignas(64) float level[4 * LEVEL_3_GROUPS];
 };
 
@@ -163,28 +169,39 @@ LANE_INLINE void level_3_decode(struct level_3 *l, const uint8_t *scale_codes,
 	uint64_t mask[8];
 	_mm512_storeu_si512(mask, _mm512_permutexvar_epi16(_mm512_loadu_si512(from), masks));
 	LANE_IN_MEMORY(mask);
-	vi code = vi_set1_u8(0x80);
+	vi code = _mm512_setr_epi64(0, 0, 0x1111111111111111, 0x1111111111111111, 0, 0,
+	                            0x1111111111111111, 0x1111111111111111);
 	for (unsigned k = 0; k < 6; k++)
-		code = vi_or_bytes(code, mask[k], 0, k < 3 ? 1u << k : 2u << k);
+		code = vi_or_bytes(code, mask[k], 0, k < 3 ? 2u << k : 4u << k);
 	_mm512_store_si512(l->code, code);
-	_mm512_store_ps(l->level, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(halves, level)));
+	const vi order = _mm512_setr_epi32(1, 5, 0, 4, 3, 7, 2, 6, 9, 13, 8, 12, 11, 15, 10, 14);
+	vf widened = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(halves, level));
+	_mm512_store_ps(l->level, _mm512_permutexvar_ps(order, widened));
 	LANE_IN_MEMORY(*l);
 }
 
-/* The eight scales and eight zero-points that group i can have are computed in one vector and looked up. */
-LANE_INLINE void level_3_scale(const struct level_3 *l, size_t i, size_t part, vf *s, vf *z)
+/* Two floats at p in turn. */
+LANE_INLINE vf vf_two(const float *p)
 {
-	const vf codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
-	const __mmask16 zeros = 0xff00;
+	return _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_loadl_pd(_mm_setzero_pd(), (const double *)(const void *)p)));
+}
+
+/* Groups that are not there have codes and levels of 0, so 'two' makes no difference. */
+LANE_INLINE void level_3_pair(const struct level_3 *l, size_t i, bool two, size_t part, float as,
+                              vf *u, vf *z)
+{
+	const vf codes = _mm512_setr_ps(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
 	const float *v = l->level + 4 * i;
+	const vf scales = vf_mul(vf_mul(vf_sub(codes, vf_two(v)), vf_two(v + 2)), vf_set1(as));
+	const vf zeros = vf_mul(vf_sub(codes, vf_two(v + 4)), vf_two(v + 6));
+	(void)two;
 	(void)part;
-	vf zero = _mm512_mask_broadcastss_ps(vf_set1(v[1]), zeros, _mm_load_ss(v + 3));
-	vf scale = _mm512_mask_broadcastss_ps(vf_set1(v[0]), zeros, _mm_load_ss(v + 2));
-	vf table = vf_mul(vf_sub(codes, zero), scale);
-	vi index = _mm512_cvtepu8_epi32(
-	    _mm_load_si128((const __m128i *)(const void *)(l->code + 16 * i)));
-	*s = _mm512_permutexvar_ps(index, table);
-	*z = _mm512_permutexvar_ps(_mm512_srli_epi32(index, 4), table);
+	for (unsigned g = 0; g < 2; g++) {
+		const __m128i *code = (const __m128i *)(const void *)(l->code + 16 * (i + g));
+		vi index = _mm512_cvtepu8_epi32(_mm_load_si128(code));
+		u[g] = _mm512_permutexvar_ps(index, scales);
+		z[g] = _mm512_permutexvar_ps(_mm512_srli_epi32(index, 4), zeros);
+	}
 }
 
 #endif

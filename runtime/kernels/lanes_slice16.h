@@ -107,7 +107,8 @@ LANE_INLINE void slice16_two_level_masks(const uint8_t *scale_codes, unsigned sc
 
 /*
  * The same with 3 bits for both, a few groups in succession: level_3_decode() is called for every
- * LEVEL_3_GROUPS of them, level_3_scale() for each.  This form has nothing to decode ahead.
+ * LEVEL_3_GROUPS of them, level_3_pair() for each two, which is a block with one activation scale:
+ * u = fl(s * as).  This form has nothing to decode ahead.
  */
 struct level_3_masks {
 	const uint8_t *scale_codes, *zero_codes, *level;
@@ -121,11 +122,17 @@ LANE_INLINE void level_3_masks_decode(struct level_3_masks *l, const uint8_t *sc
 	*l = (struct level_3_masks){scale_codes, zero_codes, level};
 }
 
-LANE_INLINE void level_3_masks_scale(const struct level_3_masks *l, size_t i, size_t part, vf *s,
-                                     vf *z)
+/* Groups i and, with 'two', i + 1, else 0; u, z: [2]. */
+LANE_INLINE void level_3_masks_pair(const struct level_3_masks *l, size_t i, bool two, size_t part,
+                                    float as, vf *u, vf *z)
 {
-	slice16_two_level_masks(l->scale_codes + 6 * i, 3, l->zero_codes + 6 * i, 3,
-	                        l->level + 8 * i, part, s, z);
+	u[1] = z[1] = vf_zero();
+	for (size_t g = 0; g < (two ? 2 : 1); g++) {
+		vf s;
+		slice16_two_level_masks(l->scale_codes + 6 * (i + g), 3, l->zero_codes + 6 * (i + g), 3,
+		                        l->level + 8 * (i + g), part, &s, &z[g]);
+		u[g] = vf_mul(s, vf_set1(as));
+	}
 }
 
 #endif

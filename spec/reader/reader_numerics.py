@@ -108,11 +108,10 @@ def runs(n, group_size, activation):
 			yield first, min(first + longest, end)
 
 
-def apply_affine(codes, scales, zeros, integer_zero, group_size, x, rule, run_rule=None):
+def apply_affine(codes, scales, zeros, group_size, x, rule, run_rule=None):
 	"""
-	codes: [r, n] integers; scales, zeros: [r, groups] f32 (zeros integers when
-	integer_zero).  group_size 0: one group.  rule: (activation, activation_scale); run_rule: the
-	activation whose runs are taken, if it is another.
+	codes: [r, n] integers; scales, zeros: [r, groups] f32.  group_size 0: one group.  rule: (activation,
+	activation_scale); run_rule: the activation whose runs are taken, if it is another.
 	"""
 	rows, n = codes.shape
 	q, activation_scale = quantize_activation(x, *rule)
@@ -122,20 +121,15 @@ def apply_affine(codes, scales, zeros, integer_zero, group_size, x, rule, run_ru
 		part = slice(first, end)
 		group = first // (group_size or n)
 		u = (scales[:, group] * activation_scale[first // 32]).astype(F32)
-		c = codes[:, part].astype(np.int64)
-		if integer_zero:
-			isum = ((c - zeros[:, group].astype(np.int64)[:, None]) * q[part]).sum(axis=1)
-			t = fma(u, isum.astype(F32), t)
-		else:
-			isum = (c * q[part]).sum(axis=1)
-			t = fma(u, isum.astype(F32), t)
-			t = fma(-(u * zeros[:, group].astype(F32)), F32(q[part].sum()), t)
+		isum = (codes[:, part].astype(np.int64) * q[part]).sum(axis=1)
+		v = fma(-zeros[:, group].astype(F32), F32(q[part].sum()), isum.astype(F32))
+		t = fma(u, v, t)
 	return t
 
 
 def apply_entries(entries, scales, group_size, x, rule):
 	"""ternary, codebook with i8 entries.  entries: [r, n] integers; scales: [r, groups] f32."""
-	return apply_affine(entries, scales, np.zeros(scales.shape, np.int64), True, group_size, x, rule, GROUP32)
+	return apply_affine(entries, scales, np.zeros(scales.shape, F32), group_size, x, rule, GROUP32)
 
 
 def apply_sparse(entries, x):

@@ -137,8 +137,7 @@ class Affine:
 
 	def apply(self, rows, x):
 		return numerics.apply_affine(self.codes[rows, :self.n], self._by_row(self.scales, rows),
-		                             self._by_row(self.zeros, rows), self.zero_mode in (0, 1),
-		                             self.group_size, x, self.rule)
+		                             self._by_row(self.zeros, rows), self.group_size, x, self.rule)
 
 
 class SparseLists:
@@ -302,7 +301,7 @@ class SparseMask:
 			                              for i in range(len(rows))], x)
 		# a code equal to the zero-point adds (z - z) q = 0, as an absent one does
 		codes = np.where(present, found, self._spread(self.zeros, rows))
-		return numerics.apply_affine(codes, self.scales[rows], self.zeros[rows], True, self.group_size, x,
+		return numerics.apply_affine(codes, self.scales[rows], self.zeros[rows], self.group_size, x,
 		                             self.rule, numerics.GROUP32)
 
 
