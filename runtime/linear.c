@@ -160,53 +160,13 @@ static void add_bias(const struct pith_linear *w, size_t k, size_t begin, size_t
 	}
 }
 
-/*
- * Of one token, the lists that go beside the first term, whose kernel works on some where it is affine
- * and its runs are short; or NULL.
- */
-static const struct pith_term *lists_beside(const struct pith_linear *w, const struct pith_act *act)
-{
-	if (act->k != 1 || act->one_scale || w->kernels->beside_end == NULL ||
-	    w->terms[0].kind->id != PITH_KIND_AFFINE)
-		return NULL;
-	for (size_t t = 1; t < w->term_count; t++)
-		if (w->terms[t].kind->id == PITH_KIND_SPARSE && w->terms[t].u.sparse.masks == NULL)
-			return &w->terms[t];
-	return NULL;
-}
-
-/* The lists of tiles begin .. end - 1, in pieces that make them end with the first term, about. */
-static void beside_begin(struct pith_beside *beside, const struct pith_term *lists, const float *x,
-                         size_t begin, size_t end)
-{
-	const struct pith_sparse *s = &lists->u.sparse;
-	const uint8_t *offsets = s->offsets + 4 * begin * s->blocks;
-	const size_t columns = PITH_BESIDE_COLUMNS;
-	const size_t stretches = (end - begin) * (pith_round_up(lists->n, columns) / columns);
-	const size_t entries = load_le32(s->offsets + 4 * end * s->blocks) - load_le32(offsets);
-	*beside = (struct pith_beside){
-	    .term = lists, .x = x, .tile_begin = begin, .tile_end = end, .list = begin * s->blocks,
-	    .entry = load_le32(offsets), .end = load_le32(offsets + 4),
-	    .piece = entries / stretches + 1};
-}
-
 static void apply_terms(const struct product_task *p, const struct pith_linear_job *job, float *h,
                         size_t begin, size_t end)
 {
 	const struct pith_linear *w = job->linear;
 	struct pith_act act = p->act;
-	struct pith_beside beside;
-	const struct pith_term *lists = lists_beside(w, &act);
-	if (lists != NULL) {
-		beside_begin(&beside, lists, act.x, begin, end);
-		act.beside = &beside;
-	}
 	for (size_t t = 0; t < w->term_count; t++) {
 		const struct pith_term *term = &w->terms[t];
-		if (term == lists) {
-			w->kernels->beside_end(&beside, job->y);
-			continue;
-		}
 		if (term->kind->id == PITH_KIND_LOWRANK) {
 			act.h = h;
 			act.ldh = pith_linear_h_count(term);
@@ -227,11 +187,8 @@ static void multiply_tiles(void *arg, size_t begin, size_t end)
 		const struct pith_linear_job *job = &p->jobs[i];
 		const struct pith_linear *w = job->linear;
 		size_t stop = end < w->tiles ? end : w->tiles;
-		const bool beside = lists_beside(w, &p->act) != NULL;
-		for (size_t b = begin, range; b < stop; b += range) {
-			range = beside && stop - b > PITH_BESIDE_TILES ? PITH_BESIDE_TILES : stop - b;
-			apply_terms(p, job, h, b, b + range);
-		}
+		if (begin < stop)
+			apply_terms(p, job, h, begin, stop);
 		h += p->act.k * w->h_count;
 		begin = begin > w->tiles ? begin - w->tiles : 0;
 		end = end > w->tiles ? end - w->tiles : 0;

@@ -11,7 +11,6 @@
 
 #undef LANE_NAME
 #define LANE_NAME(stem) stem##_gfni
-#define pith_beside_piece_gfni pith_beside_piece_avx512
 
 #include "kern_affine_tmpl.h"
 #endif

@@ -14,7 +14,7 @@
  * it is in is known before it is needed.  Asking for all is worse than for none there (on Zen 4 0.7
  * instead of 0.9 of what reading alone reaches from a mapped file): they queue for the few misses
  * that the first-level cache can have open.  Where much is computed, few loads are in flight and all
- * lines must be asked for: with codes cut into parts or small, and with work beside.
+ * lines must be asked for: with codes cut into parts or small.
  */
 #define AFFINE_AHEAD 8192u
 
@@ -23,7 +23,6 @@ struct affine_input {
 	const int8_t *q;
 	const float *as;
 	const int32_t *sum;
-	bool beside; /* there is work beside */
 };
 
 /* Block 'b' of a tile; scaled: s is s * as. */
@@ -35,7 +34,7 @@ LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bit
 	const int32_t *sum = in->sum + 2 * b;
 	const vi asum[2] = {vi_set1(half ? sum[0] : sum[0] + sum[1]), vi_set1(sum[1])};
 	prefetch_line(block + AFFINE_AHEAD);
-	const bool all = in->beside || (bits != 4 && bits != 8);
+	const bool all = bits != 4 && bits != 8;
 	for (unsigned line = 1; all && line < bits; line++)
 		prefetch_line(block + AFFINE_AHEAD + (size_t)64 * line);
 	for (size_t part = 0; part < LANE_PARTS; part++) {
@@ -83,37 +82,35 @@ LANE_INLINE void affine_token_levels(const struct pith_term *term, size_t tile, 
 	}
 }
 
-/* Blocks b .. end - 1 of a tile, b even; t: [16]. */
-LANE_INLINE void affine_token_blocks(const struct pith_term *term, size_t tile, size_t b,
-                                     size_t end, const struct affine_input *in, unsigned bits,
-                                     unsigned zero_mode, bool half, float *sums)
+/* A whole tile; sums: [16]. */
+LANE_INLINE void affine_token_tile(const struct pith_term *term, size_t tile,
+                                   const struct affine_input *in, unsigned bits,
+                                   unsigned zero_mode, bool half, float *sums)
 {
 	const struct pith_affine *a = &term->u.affine;
 	const size_t block_nbytes = (size_t)64 * bits;
-	const uint8_t *block = a->codes + (tile * a->blocks + b) * block_nbytes;
+	const uint8_t *block = a->codes + tile * a->blocks * block_nbytes;
 	const size_t per_group = half ? 1 : a->group_size / PITH_ACT_GROUP;
-	size_t tg = tile * a->groups + (half ? 2 * b : b / per_group);
-	size_t stop = b / per_group * per_group;
+	size_t tg = tile * a->groups, b = 0, stop = 0;
 	vf t[LANE_PARTS];
 	for (size_t part = 0; part < LANE_PARTS; part++)
-		t[part] = vf_load(sums + part * LANE_WIDTH);
+		t[part] = vf_zero();
 	if (zero_mode == AFFINE_LEVEL_3 && half) {
-		const size_t last = 2 * end < a->groups ? 2 * end : a->groups;
-		for (size_t g = 2 * b, next; g < last; g = next) {
+		for (size_t g = 0, next; g < a->groups; g = next) {
 			next = g + LEVEL_3_PARTS * LEVEL_3_GROUPS;
-			next = next < last ? next : last;
+			next = next < a->groups ? next : a->groups;
 			affine_token_levels(term, tile, g, next, in, bits, t);
 		}
-		b = end;
+		b = a->blocks;
 	}
-	while (b < end) {
+	while (b < a->blocks) {
 		struct affine_scale scale[2];
 		load_scale_as(a, bits, zero_mode, tg++, &scale[0]);
 		if (half && b * PITH_ACT_GROUP + 16 < term->n)
 			load_scale_as(a, bits, zero_mode, tg++, &scale[1]);
 		else if (half)
 			zero_scale(&scale[1]);
-		stop = stop + per_group < end ? stop + per_group : end;
+		stop = stop + per_group < a->blocks ? stop + per_group : a->blocks;
 		for (; b < stop; b++, block += block_nbytes)
 			affine_token_block(block, b, bits, half, false, scale, in, t);
 	}
@@ -121,16 +118,15 @@ LANE_INLINE void affine_token_blocks(const struct pith_term *term, size_t tile, 
 		vf_store(sums + part * LANE_WIDTH, t[part]);
 }
 
-typedef void affine_token_fn(const struct pith_term *term, size_t tile, size_t b, size_t end,
+typedef void affine_token_fn(const struct pith_term *term, size_t tile,
                              const struct affine_input *in, float *sums);
 
-/* Functions, not code in a macro: each line below is one instance of affine_token_blocks. */
+/* Functions, not code in a macro: each line below is one instance of affine_token_tile. */
 #define AFFINE_TOKEN(bits, zero_mode, half)                                                        \
 	static void affine_token_##bits##_##zero_mode##_##half(                                    \
-	    const struct pith_term *term, size_t tile, size_t b, size_t end,                       \
-	    const struct affine_input *in, float *sums)                                            \
+	    const struct pith_term *term, size_t tile, const struct affine_input *in, float *sums) \
 	{                                                                                          \
-		affine_token_blocks(term, tile, b, end, in, bits, zero_mode, half, sums);          \
+		affine_token_tile(term, tile, in, bits, zero_mode, half, sums);                    \
 	}
 #define AFFINE_TOKENS(bits)                                                                        \
 	AFFINE_TOKEN(bits, 0, 0)                                                                   \
@@ -174,16 +170,10 @@ static void affine_token_apply(const struct pith_term *term, const struct pith_a
 	const unsigned zero_mode = level_3 ? AFFINE_LEVEL_3 : a->zero_mode;
 	affine_token_fn *fn =
 	    affine_token_tiles[a->bits - 1][zero_mode][a->group_size < PITH_ACT_GROUP];
-	const struct affine_input in = {act->q, act->scale, act->sum, act->beside != NULL};
-	const size_t piece = in.beside ? PITH_BESIDE_COLUMNS / PITH_ACT_GROUP : a->blocks;
+	const struct affine_input in = {act->q, act->scale, act->sum};
 	for (size_t tile = tile_begin; tile < tile_end; tile++) {
-		float t[PITH_TILE_ROWS] = {0};
-		for (size_t b = 0, end; b < a->blocks; b = end) {
-			end = a->blocks - b < piece ? a->blocks : b + piece;
-			fn(term, tile, b, end, &in, t);
-			if (in.beside)
-				LANE_NAME(pith_beside_piece)(act->beside);
-		}
+		float t[PITH_TILE_ROWS];
+		fn(term, tile, &in, t);
 		pith_tile_store(term, tile, t, add, y + tile * PITH_TILE_ROWS);
 	}
 }

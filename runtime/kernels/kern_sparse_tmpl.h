@@ -2,7 +2,7 @@
  * The kind sparse where fma and the widening of halves are instructions; agrees with
  * kern_sparse.c bit for bit.  A layer of a list is one step of the tile's sixteen sums: what its rows
  * multiply with is fetched by scalar loads, in the order of the entries, and both
- * are spread to the lanes that have an entry.  The lists of one token can go beside another term: struct pith_beside.
+ * are spread to the lanes that have an entry.
  *
  * Parameters: a lanes_<isa>.h included before.
  *
@@ -49,9 +49,11 @@ LANE_INLINE void sparse_layers(const struct pith_sparse *s, struct sparse_place 
 	const uint8_t *index = s->index + 2 * at->entry, *values = s->values + 2 * at->entry;
 	float own[SPARSE_BATCH][SPARSE_LAYERS * PITH_TILE_ROWS + LANE_WIDTH];
 	unsigned rows[SPARSE_LAYERS];
-	size_t count = 0;
-	prefetch_line(index + SPARSE_AHEAD);
-	prefetch_line(values + SPARSE_AHEAD);
+	size_t count = 0, e = 0;
+	for (unsigned line = 0; line < 2; line++) {
+		prefetch_line(index + SPARSE_AHEAD + (size_t)64 * line);
+		prefetch_line(values + SPARSE_AHEAD + (size_t)64 * line);
+	}
 	for (unsigned i = 0; i < SPARSE_LAYERS; i++) {
 		rows[i] = bits_above(at->counts, (unsigned)at->layer + i);
 		count += (unsigned)__builtin_popcount(rows[i]);
@@ -62,7 +64,6 @@ LANE_INLINE void sparse_layers(const struct pith_sparse *s, struct sparse_place 
 	for (unsigned k = 0; k < tokens; k++)
 		for (size_t part = 0; part < LANE_PARTS; part++)
 			sum[k][part] = vf_load(t + k * PITH_TILE_ROWS + part * LANE_WIDTH);
-	size_t e = 0;
 	for (unsigned i = 0; i < SPARSE_LAYERS; i++) {
 		for (size_t part = 0; part < LANE_PARTS; part++) {
 			const unsigned lanes = rows[i] >> part * LANE_WIDTH & ((1u << LANE_WIDTH) - 1u);
@@ -91,46 +92,6 @@ static void sparse_list_batch(const struct pith_sparse *s, struct sparse_place a
 {
 	while (at.entry < at.end)
 		sparse_layers(s, &at, x, ldx, SPARSE_BATCH, t);
-}
-
-/* ---- one token, beside another term ---- */
-
-/* About 'count' entries more, of one list; false: there are no more lists. */
-static bool beside_list(struct pith_beside *beside, size_t count)
-{
-	const struct pith_sparse *s = &beside->term->u.sparse;
-	while (beside->entry == beside->end) {
-		if (beside->list + 1 == beside->tile_end * s->blocks)
-			return false;
-		beside->list++;
-		beside->layer = 0;
-		beside->end = load_le32(s->offsets + 4 * beside->list + 4);
-	}
-	const size_t tile = beside->list / s->blocks, block = beside->list % s->blocks;
-	struct sparse_place at = {s->counts + 2 * PITH_TILE_ROWS * beside->list, beside->layer,
-	                          beside->entry, beside->end};
-	do {
-		sparse_layers(s, &at, beside->x + block * PITH_SPARSE_BLOCK_COLUMNS, 0, 1,
-		              beside->t + (tile - beside->tile_begin) * PITH_TILE_ROWS);
-	} while (at.entry < at.end && at.entry - beside->entry < count);
-	beside->layer = at.layer;
-	beside->entry = at.entry;
-	return true;
-}
-
-void LANE_NAME(pith_beside_piece)(struct pith_beside *beside)
-{
-	(void)beside_list(beside, beside->piece);
-}
-
-void LANE_NAME(pith_beside_end)(struct pith_beside *beside, float *y)
-{
-	while (beside_list(beside, SIZE_MAX))
-		;
-	for (size_t tile = beside->tile_begin; tile < beside->tile_end; tile++)
-		pith_tile_store(beside->term, tile,
-		                beside->t + (tile - beside->tile_begin) * PITH_TILE_ROWS, true,
-		                y + tile * PITH_TILE_ROWS);
 }
 
 /* ---- tiles ---- */

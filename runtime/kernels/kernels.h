@@ -30,7 +30,6 @@ struct pith_act {
 	const float *h;      /* [k, ldh] f32: V x' of the lowrank term that is applied; else unused */
 	size_t ldh;          /* its rank, a multiple of 16 at least */
 	bool one_scale;      /* of the row: runs of affine are not cut at 32 columns (numerics.md 4) */
-	struct pith_beside *beside; /* to be worked on by a kernel that waits for memory; or NULL */
 };
 
 /*
@@ -38,24 +37,6 @@ struct pith_act {
  * by construction (spec/terms/sparse.md).
  */
 static inline size_t pith_act_ldx(size_t n) { return pith_round_up(n, PITH_SPARSE_BLOCK_COLUMNS); }
-
-#define PITH_BESIDE_TILES 32u
-#define PITH_BESIDE_COLUMNS 256u
-
-/*
- * Tiled lists (sparse, form 1) of one token beside another term of the same weight.  Lists cost
- * arithmetic and the other term costs memory, so its kernel asks for its planes far ahead and
- * works on a piece of the lists after every PITH_BESIDE_COLUMNS columns of a tile, while they
- * come.  Nothing depends on how much it does: beside_end() does the rest.
- */
-struct pith_beside {
-	const struct pith_term *term;
-	const float *x;              /* as in struct pith_act */
-	size_t tile_begin, tile_end; /* at most PITH_BESIDE_TILES */
-	size_t list, layer, entry, end; /* the list at work on, its next layer and entry, its end */
-	size_t piece;                   /* entries at a time, about */
-	float t[PITH_BESIDE_TILES * PITH_TILE_ROWS]; /* sums of the tiles so far */
-};
 
 /*
  * One term over row tiles tile_begin .. tile_end-1 and all k tokens.
@@ -125,8 +106,6 @@ struct pith_kernels {
 	const char *name; /* "reference", "avx2", "avx512", "gfni", "neon" */
 
 	pith_apply_fn *apply[PITH_KERNEL_KINDS]; /* NULL where there is no such kind */
-	/* What is left of the lists; then y = fl(y + t) for their tiles.  NULL: not in this set. */
-	void (*beside_end)(struct pith_beside *beside, float *y);
 
 	/*
 	 * numerics.md 4: x: [n] f32 (n padded by zeros to a multiple of 32 in memory) ->

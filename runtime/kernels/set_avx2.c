@@ -16,7 +16,6 @@ static const struct pith_kernels kernels_avx2 = {
 	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_avx2,
 	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_avx2,
 	.apply[PITH_KIND_LOWRANK] = pith_lowrank_apply_avx2,
-	.beside_end = pith_beside_end_avx2,
 	.quantize = pith_quantize_avx2,
 	.quantize_row = pith_quantize_row_avx2,
 	.rmsnorm = pith_rmsnorm_avx2,

@@ -16,7 +16,6 @@ static const struct pith_kernels kernels_neon = {
 	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_neon,
 	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_neon,
 	.apply[PITH_KIND_LOWRANK] = pith_lowrank_apply_neon,
-	.beside_end = pith_beside_end_neon,
 	.quantize = pith_quantize_neon,
 	.quantize_row = pith_quantize_row_neon,
 	.rmsnorm = pith_rmsnorm_neon,

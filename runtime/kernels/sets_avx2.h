@@ -14,8 +14,6 @@ pith_apply_fn pith_codebook_apply_avx2;
 pith_apply_fn pith_ternary_apply_avx2;
 pith_apply_fn pith_sparse_apply_avx2;
 pith_apply_fn pith_sparse_mask_apply_avx2; /* forms 2 and 3, by pith_sparse_apply */
-void pith_beside_piece_avx2(struct pith_beside *beside); /* for the kernels that wait */
-void pith_beside_end_avx2(struct pith_beside *beside, float *y);
 pith_apply_fn pith_columns_apply_avx2;
 pith_apply_fn pith_lowrank_apply_avx2;
 

@@ -14,8 +14,6 @@ pith_apply_fn pith_codebook_apply_avx512;
 pith_apply_fn pith_ternary_apply_avx512;
 pith_apply_fn pith_sparse_apply_avx512;
 pith_apply_fn pith_sparse_mask_apply_avx512; /* forms 2 and 3, by pith_sparse_apply */
-void pith_beside_piece_avx512(struct pith_beside *beside); /* for the kernels that wait */
-void pith_beside_end_avx512(struct pith_beside *beside, float *y);
 pith_apply_fn pith_columns_apply_avx512;
 pith_apply_fn pith_lowrank_apply_avx512;
 
@@ -40,7 +38,6 @@ void pith_exp_array_avx512(const float *x, size_t n, float *y);
 	.apply[PITH_KIND_SPARSE] = pith_sparse_apply_avx512, \
 	.apply[PITH_KIND_COLUMNS] = pith_columns_apply_avx512, \
 	.apply[PITH_KIND_LOWRANK] = pith_lowrank_apply_avx512, \
-	.beside_end = pith_beside_end_avx512, \
 	.quantize = pith_quantize_avx512, \
 	.quantize_row = pith_quantize_row_avx512, \
 	.rmsnorm = pith_rmsnorm_avx512, \

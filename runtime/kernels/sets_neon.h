@@ -14,8 +14,6 @@ pith_apply_fn pith_codebook_apply_neon;
 pith_apply_fn pith_ternary_apply_neon;
 pith_apply_fn pith_sparse_apply_neon;
 pith_apply_fn pith_sparse_mask_apply_neon; /* forms 2 and 3, by pith_sparse_apply */
-void pith_beside_piece_neon(struct pith_beside *beside); /* for the kernels that wait */
-void pith_beside_end_neon(struct pith_beside *beside, float *y);
 pith_apply_fn pith_columns_apply_neon;
 pith_apply_fn pith_lowrank_apply_neon;
 

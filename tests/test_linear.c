@@ -1,6 +1,6 @@
 /*
- * Weights of several terms whose lists go beside their base: the same bits from every set as from the
- * reference, which works on one term after the other, for one token and for two, on 1 and 3 threads.
+ * Weights of several terms: the same bits from every set as from the reference, for one token and for
+ * two, on 1 and 3 threads.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
