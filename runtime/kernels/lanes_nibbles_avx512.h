@@ -151,29 +151,51 @@ struct level_3 {
  */
 #define LANE_IN_MEMORY(v) __asm__("" : "+m"(v))
 
-/*
- * The masks of a bit of four groups are one mask of 64 bytes when their words are put together.
- */
-LANE_INLINE void level_3_decode(struct level_3 *l, const uint8_t *scale_codes,
-                                const uint8_t *zero_codes, const uint8_t *level, size_t groups)
+/* What struct level_3 has of codes; words: masks of the scales of four groups, from word 16 on those of their zero-points. */
+LANE_INLINE vi level_3_codes(vi words)
 {
-	/* word g of mask k: that of bit k of the scale of group g; from 3 on zeros, which begin at 16 */
+	const vi second = _mm512_setr_epi64(0, 0, 0x1111111111111111, 0x1111111111111111, 0, 0,
+	                                    0x1111111111111111, 0x1111111111111111);
+#if defined(__GFNI__)
+	/*
+	 * Eight rows of a group are a matrix of 8 x 8 bits to be transposed: its first byte is the mask of bit 7 of
+	 * the code.  Words: what a group needs, in that order; bytes: of rows 0 .. 7, then of rows 8 .. 15.
+	 */
+	static const uint16_t from[32] = {18, 17, 16, 31, 2, 1, 0, 31, 21, 20, 19, 31, 5,  4,  3, 31,
+	                                  24, 23, 22, 31, 8, 7, 6, 31, 27, 26, 25, 31, 11, 10, 9, 31};
+	const vi halves = _mm512_broadcast_i32x4(
+	    _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+	const vi rows = _mm512_set1_epi64((long long)0x8040201008040201u); /* row i is bit i */
+	const vi matrix = _mm512_shuffle_epi8(
+	    _mm512_permutexvar_epi16(_mm512_loadu_si512(from), words), halves);
+	return _mm512_or_si512(_mm512_gf2p8affine_epi64_epi8(rows, matrix, 0), second);
+#else
+	/*
+	 * Of a bit the masks of four groups, put together, are one mask of 64 bytes.  Word g of mask k: that of bit k of
+	 * the scale of group g; from 3 on zeros.
+	 */
 	static const uint16_t from[32] = {0,  3,  6,  9,  1,  4,  7,  10, 2,  5,  8,
 	                                  11, 16, 19, 22, 25, 17, 20, 23, 26, 18, 21,
 	                                  24, 27, 31, 31, 31, 31, 31, 31, 31, 31};
-	const __mmask16 words = (__mmask16)((1u << 3 * groups) - 1u);
-	const __mmask16 halves = (__mmask16)((1u << 4 * groups) - 1u);
-	vi masks = _mm512_inserti64x4(
-	    _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(words, scale_codes)),
-	    _mm256_maskz_loadu_epi16(words, zero_codes), 1);
 	uint64_t mask[8];
-	_mm512_storeu_si512(mask, _mm512_permutexvar_epi16(_mm512_loadu_si512(from), masks));
+	_mm512_storeu_si512(mask, _mm512_permutexvar_epi16(_mm512_loadu_si512(from), words));
 	LANE_IN_MEMORY(mask);
-	vi code = _mm512_setr_epi64(0, 0, 0x1111111111111111, 0x1111111111111111, 0, 0,
-	                            0x1111111111111111, 0x1111111111111111);
+	vi code = second;
 	for (unsigned k = 0; k < 6; k++)
 		code = vi_or_bytes(code, mask[k], 0, k < 3 ? 2u << k : 4u << k);
-	_mm512_store_si512(l->code, code);
+	return code;
+#endif
+}
+
+LANE_INLINE void level_3_decode(struct level_3 *l, const uint8_t *scale_codes,
+                                const uint8_t *zero_codes, const uint8_t *level, size_t groups)
+{
+	const __mmask16 words = (__mmask16)((1u << 3 * groups) - 1u);
+	const __mmask16 halves = (__mmask16)((1u << 4 * groups) - 1u);
+	const vi masks = _mm512_inserti64x4(
+	    _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(words, scale_codes)),
+	    _mm256_maskz_loadu_epi16(words, zero_codes), 1);
+	_mm512_store_si512(l->code, level_3_codes(masks));
 	const vi order = _mm512_setr_epi32(1, 5, 0, 4, 3, 7, 2, 6, 9, 13, 8, 12, 11, 15, 10, 14);
 	vf widened = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(halves, level));
 	_mm512_store_ps(l->level, _mm512_permutexvar_ps(order, widened));
