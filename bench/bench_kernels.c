@@ -189,6 +189,8 @@ static const struct bench_row {
     {"affine 3 bits g32", PITH_KIND_AFFINE, 3, 0, 32},
     {"affine 3 bits g128", PITH_KIND_AFFINE, 3, 0, 128},
     {"affine 3 bits g16 two-level", PITH_KIND_AFFINE, 3, 3, 16},
+    {"affine 3 bits g32 two-level", PITH_KIND_AFFINE, 3, 3, 32},
+    {"affine 3 bits g64 two-level", PITH_KIND_AFFINE, 3, 3, 64},
     {"affine 4 bits g32", PITH_KIND_AFFINE, 4, 0, 32},
     {"affine 4 bits g128", PITH_KIND_AFFINE, 4, 0, 128},
     {"affine 4 bits g128 u8 zero", PITH_KIND_AFFINE, 4, 1, 128},

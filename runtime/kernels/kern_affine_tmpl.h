@@ -17,24 +17,16 @@ struct affine_scale {
 	vf s[LANE_PARTS], z[LANE_PARTS];
 };
 
-/* zero_mode 3 with scale_bits and zero_bits of 3, which SpQR has. */
-#define AFFINE_LEVEL_3 4u
-
-/*
- * 'tg' = tile * groups + group; zero_mode: that of 'a' or AFFINE_LEVEL_3, a constant where speed
- * matters.
- */
+/* 'tg' = tile * groups + group; zero_mode: that of 'a', a constant where speed matters. */
 LANE_INLINE void load_scale_as(const struct pith_affine *a, unsigned bits, unsigned zero_mode,
                                size_t tg, struct affine_scale *scale)
 {
-	const unsigned scale_bits = zero_mode == AFFINE_LEVEL_3 ? 3 : a->scale_bits;
-	const unsigned zero_bits = zero_mode == AFFINE_LEVEL_3 ? 3 : a->zero_bits;
 #pragma GCC unroll 4
 	for (size_t part = 0; part < LANE_PARTS; part++) {
 		size_t at = tg * PITH_TILE_ROWS + part * LANE_WIDTH;
-		if (zero_mode >= 3) {
-			slice16_two_level(a->scale_codes + 2 * tg * scale_bits, scale_bits,
-			                  a->zero_codes + 2 * tg * zero_bits, zero_bits,
+		if (zero_mode == 3) {
+			slice16_two_level(a->scale_codes + 2 * tg * a->scale_bits, a->scale_bits,
+			                  a->zero_codes + 2 * tg * a->zero_bits, a->zero_bits,
 			                  a->second_level + 8 * tg, part, &scale->s[part],
 			                  &scale->z[part]);
 			continue;

@@ -49,16 +49,35 @@ LANE_INLINE void affine_token_block(const uint8_t *block, size_t b, unsigned bit
 	}
 }
 
+/* zero_mode 3 with scale_bits and zero_bits of 3, which SpQR has. */
+#define AFFINE_LEVEL_3 4u
+
 /* Parts of LEVEL_3_GROUPS groups that are decoded before they are used: they wait for nothing then. */
 #define LEVEL_3_PARTS 8u
 
-/* Groups g .. end - 1 of 16 columns with two-level scales of 3 bits; g is even. */
+/* Scales and zero-points of two groups, those of 16 columns times 'as', which they share. */
+LANE_INLINE void level_3_scales(const struct level_3 *l, size_t at, bool two, float as,
+                                struct affine_scale scale[2])
+{
+	for (size_t part = 0; part < LANE_PARTS; part++) {
+		vf u[2], z[2];
+		level_3_pair(l, at, two, part, as, u, z);
+		for (unsigned run = 0; run < 2; run++) {
+			scale[run].s[part] = u[run];
+			scale[run].z[part] = z[run];
+		}
+	}
+}
+
+/* Groups g .. end - 1 with two-level scales of 3 bits; g is even. */
 LANE_INLINE void affine_token_levels(const struct pith_term *term, size_t tile, size_t g, size_t end,
-                                     const struct affine_input *in, unsigned bits,
+                                     const struct affine_input *in, unsigned bits, bool half,
                                      vf t[LANE_PARTS])
 {
 	const struct pith_affine *a = &term->u.affine;
-	const uint8_t *block = a->codes + (tile * a->blocks + g / 2) * 64 * bits;
+	const size_t block_nbytes = (size_t)64 * bits, per_group = half ? 0 : a->group_size / PITH_ACT_GROUP;
+	size_t b = half ? g / 2 : g * per_group;
+	const uint8_t *block = a->codes + (tile * a->blocks + b) * block_nbytes;
 	struct level_3 level[LEVEL_3_PARTS];
 	for (size_t i = g; i < end; i += LEVEL_3_GROUPS) {
 		const size_t tg = tile * a->groups + i, left = end - i;
@@ -66,19 +85,20 @@ LANE_INLINE void affine_token_levels(const struct pith_term *term, size_t tile, 
 		               a->zero_codes + 6 * tg, a->second_level + 8 * tg,
 		               left < LEVEL_3_GROUPS ? left : LEVEL_3_GROUPS);
 	}
-	for (size_t i = g; i < end; i += 2, block += (size_t)64 * bits) {
-		const struct level_3 *l = &level[(i - g) / LEVEL_3_GROUPS];
-		const size_t at = (i - g) % LEVEL_3_GROUPS;
+	for (size_t i = g; i < end; i += 2) {
 		struct affine_scale scale[2];
-		for (size_t part = 0; part < LANE_PARTS; part++) {
-			vf u[2], z[2];
-			level_3_pair(l, at, i + 1 < end, part, in->as[i / 2], u, z);
-			for (unsigned run = 0; run < 2; run++) {
-				scale[run].s[part] = u[run];
-				scale[run].z[part] = z[run];
-			}
+		level_3_scales(&level[(i - g) / LEVEL_3_GROUPS], (i - g) % LEVEL_3_GROUPS, i + 1 < end,
+		               half ? in->as[b] : 1.0f, scale);
+		if (half) {
+			affine_token_block(block, b++, bits, true, true, scale, in, t);
+			block += block_nbytes;
+			continue;
 		}
-		affine_token_block(block, i / 2, bits, true, true, scale, in, t);
+		for (size_t run = 0; run < 2 && i + run < end; run++) {
+			size_t stop = b + per_group < a->blocks ? b + per_group : a->blocks;
+			for (; b < stop; b++, block += block_nbytes)
+				affine_token_block(block, b, bits, false, false, scale + run, in, t);
+		}
 	}
 }
 
@@ -95,15 +115,12 @@ LANE_INLINE void affine_token_tile(const struct pith_term *term, size_t tile,
 	vf t[LANE_PARTS];
 	for (size_t part = 0; part < LANE_PARTS; part++)
 		t[part] = vf_zero();
-	if (zero_mode == AFFINE_LEVEL_3 && half) {
-		for (size_t g = 0, next; g < a->groups; g = next) {
-			next = g + LEVEL_3_PARTS * LEVEL_3_GROUPS;
-			next = next < a->groups ? next : a->groups;
-			affine_token_levels(term, tile, g, next, in, bits, t);
-		}
-		b = a->blocks;
+	for (size_t g = 0, next; zero_mode == AFFINE_LEVEL_3 && g < a->groups; g = next) {
+		next = g + LEVEL_3_PARTS * LEVEL_3_GROUPS;
+		next = next < a->groups ? next : a->groups;
+		affine_token_levels(term, tile, g, next, in, bits, half, t);
 	}
-	while (b < a->blocks) {
+	while (zero_mode != AFFINE_LEVEL_3 && b < a->blocks) {
 		struct affine_scale scale[2];
 		load_scale_as(a, bits, zero_mode, tg++, &scale[0]);
 		if (half && b * PITH_ACT_GROUP + 16 < term->n)
