@@ -123,6 +123,11 @@ pith_status pith_session_step(struct pith_session *session, const struct pith_ro
                               size_t count, const float **logits, struct pith_error *err);
 /* Floats from one row of logits to the next; at least vocab_count. */
 size_t pith_session_logit_stride(const struct pith_session *session);
+/*
+ * What the last step gave the head as input: [rows that wanted logits, *stride] f32 of hidden_count columns, borrowed until
+ * the next call on the session; NULL if none wanted them.
+ */
+const float *pith_session_hidden(const struct pith_session *session, size_t *stride);
 /* Positions held by a sequence. */
 size_t pith_session_length(const struct pith_session *session, size_t sequence);
 /* Forget positions from 'length' on (length <= current).  0 restarts the sequence. */

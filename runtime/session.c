@@ -255,6 +255,12 @@ size_t pith_session_logit_stride(const struct pith_session *session)
 	return session->step.logits.ld;
 }
 
+const float *pith_session_hidden(const struct pith_session *session, size_t *stride)
+{
+	*stride = session->step.n.ldx;
+	return session->step.logit_count > 0 ? session->step.n.x : NULL;
+}
+
 size_t pith_session_length(const struct pith_session *session, size_t sequence)
 {
 	return session->length[sequence];

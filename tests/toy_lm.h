@@ -1,7 +1,7 @@
 /*
  * A language model of a page for tests of the coder: 330 tokens, among them duplicates, tokens without
  * bytes and prefixes of each other; logits from a hash of the last two tokens and of how far
- * the window has come, so that a wrong context shows at once.
+ * the window has come, so that a wrong context shows at once; states from the last token and the place.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -12,13 +12,14 @@
 
 #include <stdlib.h>
 
-enum { TOY_VOCAB = 330, TOY_CONTEXT = 64 };
+enum { TOY_VOCAB = 330, TOY_CONTEXT = 64, TOY_HIDDEN = 24 };
 
 struct toy_session {
 	size_t sequences, context, batch;
 	uint32_t *last;   /* [sequences, 2] */
 	size_t *length;   /* [sequences] */
 	float *logits;    /* [batch, TOY_VOCAB] */
+	float *hidden;    /* [batch, TOY_HIDDEN] */
 };
 
 static const char *const toy_words[] = {"the ", "the", " of", "e ", "th", "in", "ab", "abc", "abcd",
@@ -92,6 +93,7 @@ static pith_status toy_session_new(const void *ctx, const struct pith_session_op
 	s->last = calloc(2 * s->sequences, sizeof(*s->last));
 	s->length = calloc(s->sequences, sizeof(*s->length));
 	s->logits = calloc(s->batch * TOY_VOCAB, sizeof(*s->logits));
+	s->hidden = calloc(s->batch * TOY_HIDDEN, sizeof(*s->hidden));
 	*session = s;
 	return PITH_OK;
 }
@@ -102,7 +104,17 @@ static void toy_session_free(void *session)
 	free(s->last);
 	free(s->length);
 	free(s->logits);
+	free(s->hidden);
 	free(s);
+}
+
+static void toy_state(uint32_t token, uint32_t position, float *out)
+{
+	uint32_t h = token * 2654435761u;
+	for (uint32_t i = 0; i < TOY_HIDDEN; i++) {
+		h = h * 1664525u + 1013904223u;
+		out[i] = (float)((int32_t)(h >> 16) - 32768 + (int32_t)(position * (i + 1) % 64 * 64));
+	}
 }
 
 static pith_status toy_step(void *session, const struct pith_row *rows, size_t count,
@@ -121,6 +133,7 @@ static pith_status toy_step(void *session, const struct pith_row *rows, size_t c
 		last[0] = rows[r].token;
 		if (!rows[r].want_logits)
 			continue;
+		toy_state(last[0], (uint32_t)position, &s->hidden[out * TOY_HIDDEN]);
 		float *l = &s->logits[out++ * TOY_VOCAB];
 		uint32_t h = last[0] * 2654435761u ^ last[1] * 40503u ^ (uint32_t)position * 977u;
 		for (uint32_t v = 0; v < TOY_VOCAB; v++) {
@@ -140,6 +153,12 @@ static size_t toy_logit_stride(const void *session)
 	return TOY_VOCAB;
 }
 
+static const float *toy_hidden(const void *session, size_t *stride)
+{
+	*stride = TOY_HIDDEN;
+	return ((const struct toy_session *)session)->hidden;
+}
+
 static void toy_truncate(void *session, size_t sequence, size_t length)
 {
 	struct toy_session *s = session;
@@ -149,6 +168,7 @@ static void toy_truncate(void *session, size_t sequence, size_t length)
 static const struct text_lm toy_lm = {
 	.vocab_count = TOY_VOCAB,
 	.context_length = TOY_CONTEXT,
+	.hidden_count = TOY_HIDDEN,
 	.identity = "a toy model 330",
 	.token_bytes = toy_token_bytes,
 	.encode = toy_encode,
@@ -157,6 +177,7 @@ static const struct text_lm toy_lm = {
 	.session_free = toy_session_free,
 	.session_step = toy_step,
 	.logit_stride = toy_logit_stride,
+	.session_hidden = toy_hidden,
 	.session_truncate = toy_truncate,
 };
 

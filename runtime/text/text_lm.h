@@ -14,6 +14,7 @@ struct text_lm {
 	const void *ctx;
 	size_t vocab_count;    /* V: logits of one prediction */
 	size_t context_length; /* most positions of a sequence */
+	size_t hidden_count;   /* columns of a hidden state; 0: it has none to show */
 	uint32_t start_token;  /* spec text_archive.md 7 */
 	uint32_t numerics_version;
 	uint8_t identity[16];
@@ -32,6 +33,7 @@ struct text_lm {
 	pith_status (*session_step)(void *session, const struct pith_row *rows, size_t count,
 	                            const float **logits, struct pith_error *err);
 	size_t (*logit_stride)(const void *session);
+	const float *(*session_hidden)(const void *session, size_t *stride);
 	void (*session_truncate)(void *session, size_t sequence, size_t length);
 };
 

@@ -59,6 +59,11 @@ static pith_status model_session_step(void *session, const struct pith_row *rows
 
 static size_t model_logit_stride(const void *session) { return pith_session_logit_stride(session); }
 
+static const float *model_session_hidden(const void *session, size_t *stride)
+{
+	return pith_session_hidden(session, stride);
+}
+
 static void model_session_truncate(void *session, size_t sequence, size_t length)
 {
 	pith_session_truncate(session, sequence, length);
@@ -83,6 +88,7 @@ pith_status pith_text_coder_new(const struct pith_model *model,
 		.ctx = c,
 		.vocab_count = (size_t)info.vocab_count,
 		.context_length = (size_t)info.context_length,
+		.hidden_count = (size_t)info.hidden_count,
 		.numerics_version = info.numerics_version,
 		.token_bytes = model_token_bytes,
 		.encode = model_encode,
@@ -91,6 +97,7 @@ pith_status pith_text_coder_new(const struct pith_model *model,
 		.session_free = model_session_free,
 		.session_step = model_session_step,
 		.logit_stride = model_logit_stride,
+		.session_hidden = model_session_hidden,
 		.session_truncate = model_session_truncate,
 	};
 	memcpy(c->lm.identity, info.identity, 16);
