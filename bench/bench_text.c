@@ -1,6 +1,6 @@
 /*
  * What the coder's plan costs and gains: bits per byte and KB/s both ways, for one
- * model, one text and every window, overlap and stream count asked for: the tables of spec/text_archive.md 15.
+ * model, one text and every window, overlap and stream count asked for: the tables of spec/text_archive.md 16.
  *
  *   bench_text [MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,..]      streams 0: the default
  *

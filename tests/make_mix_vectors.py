@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Vectors of the mixer, made by tests/oracle_mix.py alone: three streams whose model is noise.
+"""Vectors of the mixer, made by tests/oracle_mix.py and tests/oracle_recall.py alone: three streams whose model is noise.
 
-Writes tests/mix_vectors.txt: the bytes of each token, the tokens of each stream, the code.  Frequencies are
-those of noise() here and in tests/test_text_mix.c.  With --check compares instead.
+Writes tests/mix_vectors.txt: the bytes of each token, the tokens of each stream, the code, the code with recall.
+Frequencies are those of noise() here and in tests/test_text_mix.c.  With --check compares instead.
 SPDX-License-Identifier: Apache-2.0
 """
 import random
@@ -10,8 +10,10 @@ import sys
 
 from make_text_vectors import Coder, path
 from oracle_mix import Mixer
+from oracle_recall import RecallMixer, Stream, state
 
 PATH = "tests/mix_vectors.txt"
+COLUMNS = 70  # of a state
 
 
 def noise(seed, count):
@@ -38,25 +40,43 @@ def make():
         streams.append(s[:count])
     sizes = [sum(len(tokens[t]) for t in s) for s in streams]
     begins = [sum(sizes[:i]) for i in range(3)]
-    mixer, coder, seed = Mixer(begins, sum(sizes)), Coder(), 1
+    lines = ["# Made by tests/make_mix_vectors.py.  SPDX-License-Identifier: Apache-2.0"]
+    lines += ["token " + (b.hex() or "-") for b in tokens]
+    lines += ["stream " + " ".join(map(str, s)) for s in streams]
+    lines.append("code " + code_of(Mixer(begins, sum(sizes)), tokens, order, streams).hex())
+    lines.append("recall " + code_of(RecallMixer(begins, sum(sizes)), tokens, order, streams).hex())
+    return "\n".join(lines) + "\n"
+
+
+def prefix_sums(w, order):
+    sums = [0]
+    for j in order:
+        sums.append(sums[-1] + w[j])
+    return sums
+
+
+def code_of(mixer, tokens, order, streams):
+    coder, seed, state_seed = Coder(), 1, 2
+    keys = [Stream(COLUMNS) for _ in streams]
     for step in range(max(map(len, streams))):
         for i, s in enumerate(streams):
             if step >= len(s):
                 continue
             w, seed = noise(seed, len(tokens))
-            sums = [0]
-            for j in order:
-                sums.append(sums[-1] + w[j])
+            sums = prefix_sums(w, order)
+            if isinstance(mixer, RecallMixer):
+                h, state_seed = state(state_seed, s[step - 1] if step > 0 else 0, COLUMNS)
+                keys[i].add(h)
+                mixer.total = sums[-1]
+                mixer.recalled = prefix_sums(keys[i].weights(s[:step], len(tokens)), order)
             mixer.begin(i)
             for lo, x, hi, bit in path(tokens, order, s[step]):
+                mixer.at = lo, x, hi
                 p = mixer.predict(x, tokens[order[x - 1]], tokens[order[x]], sums[x] - sums[lo], sums[hi] - sums[lo])
                 coder.code(2**22 - p, 2**22, bit)
                 mixer.learn(int(bit))
             mixer.end(s[step], tokens[s[step]])
-    lines = ["# Made by tests/make_mix_vectors.py.  SPDX-License-Identifier: Apache-2.0"]
-    lines += ["token " + (b.hex() or "-") for b in tokens]
-    lines += ["stream " + " ".join(map(str, s)) for s in streams]
-    return "\n".join(lines + ["code " + coder.finish().hex()]) + "\n"
+    return coder.finish()
 
 
 if __name__ == "__main__":

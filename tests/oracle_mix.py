@@ -6,7 +6,6 @@ KEPT = [0, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6]
 BOUNDS = [1, 2, 4, 6, 8, 12, 16, 32, 64, 128, 512]
 SHIFT = 16        # of the weights
 FINAL_SHIFT = 19  # of the final weights
-FIRST = [60000] + [3000, 5000] * 16 + [5000] * 4 + [4000] * 3
 
 
 def exp2_table():
@@ -106,6 +105,15 @@ class Stream:
 
 
 class Mixer:
+    INPUTS, SETS = 40, 5
+    FIRST = [60000] + [3000, 5000] * 16 + [5000] * 4 + [4000] * 3
+
+    def more_inputs(self, z, n, logit):
+        return []
+
+    def more_rows(self, inputs, logit, end):
+        return ()
+
     def __init__(self, begins, n):
         self.n, self.text, self.starts = n, bytearray(n), bytearray(n)
         self.streams = [Stream(b) for b in begins]
@@ -221,16 +229,18 @@ class Mixer:
         for m, r in zip(self.refined, (x % 4096, H(w[1], 4 * key + min(c, 3)) % 4096)):
             inputs.append(STRETCH[m.look_up(r, logit) // 16])
         inputs.append(256)
-        self.inputs = inputs + [0] * (40 - len(inputs))
+        inputs += self.more_inputs(z, n, logit)
+        self.inputs = inputs + [0] * (self.INPUTS - len(inputs))
         known = [e is not None for _, e in self.found]
         rows = (2 * row + end,
                 min(c, 15) if end else 128 + key if c == 0 else 16 + bit + 8 * min(c, 7),
                 20 * min(abs(logit) // 256, 12) + min(sum(known), 19),
                 2 * w[1] + end,
-                8 * sum(known[:5]) + min(bit, 7) + 64 * end + 128 * min(c, 3))
+                8 * sum(known[:5]) + min(bit, 7) + 64 * end + 128 * min(c, 3)) + self.more_rows(inputs, logit, end)
         self.row_names = list(enumerate(rows))
-        self.rows = [self.weights.setdefault((s, r), list(FIRST)) for s, r in enumerate(rows)]
-        self.final_row = self.final_weights.setdefault(min(c, 15) if end else 16 + bit + 8 * min(c, 3), [13107] * 5)
+        self.rows = [self.weights.setdefault((s, r), list(self.FIRST)) for s, r in enumerate(rows)]
+        self.final_row = self.final_weights.setdefault(min(c, 15) if end else 16 + bit + 8 * min(c, 3),
+                                                     [65536 // self.SETS] * self.SETS)
         self.dots = [clamp(sum(a * b // 256 for a, b in zip(r, self.inputs)) // 256, 5119) for r in self.rows]
         total = clamp(sum(clamp(d, 4095) * f // 256 for d, f in zip(self.dots, self.final_row)) // 256, 5119)
         self.mixed = squash(total)

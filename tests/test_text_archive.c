@@ -202,7 +202,7 @@ static uint8_t *fill(const char *kind)
 	return p;
 }
 
-/* What 'zstd -19' makes of the content, segment by segment: the yardstick of spec text_archive.md 15. */
+/* What 'zstd -19' makes of the content, segment by segment: the yardstick of spec text_archive.md 16. */
 static size_t zstd_nbytes(const uint8_t *p, size_t nbytes, size_t segment)
 {
 	size_t total = 0, got;
@@ -306,7 +306,7 @@ static void mixed_files_switch(void **state)
 	free(all);
 }
 
-/* The limit of spec text_archive.md 15 where headers weigh most: hundreds of members of a few random bytes. */
+/* The limit of spec text_archive.md 16 where headers weigh most: hundreds of members of a few random bytes. */
 static void many_small_members_stay_in_the_limit(void **state)
 {
 	enum { COUNT = 700 };
@@ -563,7 +563,8 @@ static void every_plan_round_trips(void **state)
 		for (uint32_t overlap = 0; overlap <= window / 2; overlap += 5) {
 			for (size_t streams = 1; streams < 80; streams = streams * 3 + 1) {
 				struct segment_plan plan = {.window = window, .overlap = overlap, .has_overlap = true,
-				                            .stream_count = streams, .no_mix = streams % 2 == 0};
+				                            .stream_count = streams, .no_mix = streams % 2 == 0,
+				                            .recall = (streams + window) % 3 == 1 ? SEGMENT_RECALL : SEGMENT_NO_RECALL};
 				size_t nbytes;
 				assert_int_equal(segment_model_encode(pith_text_coder_segment(made->coder), &plan,
 				                                      NULL, 1 << 30, NULL, p, sizeof(raw), code,
@@ -576,6 +577,67 @@ static void every_plan_round_trips(void **state)
 			}
 		}
 	}
+	free(p);
+}
+
+/* Threads change nothing, in either direction; damage is an error or other bytes. */
+static void recall_does_not_depend_on_threads(void **state)
+{
+	enum { COUNT = BIG };
+	const struct made *made = *state;
+	const struct text_coder *coder = pith_text_coder_segment(made->coder);
+	struct segment_plan plan = {.level = PITH_LEVEL_SMALL, .stream_count = 24};
+	uint8_t *p = fill("text");
+	static uint8_t code[3][COUNT], raw[COUNT];
+	size_t nbytes[3];
+	for (size_t threads = 1; threads <= 3; threads++) {
+		struct pith_team *team;
+		assert_int_equal(pith_team_new(threads, &team, NULL), PITH_OK);
+		const struct pith_executor *executor = pith_team_executor(team);
+		size_t i = threads - 1;
+		assert_int_equal(segment_model_encode(coder, &plan, executor, 1 << 30, NULL, p, COUNT, code[i], COUNT,
+		                                      &nbytes[i], NULL), PITH_OK);
+		assert_int_equal(code[i][0], 6); /* spec text_archive.md 6: mixed, recall */
+		assert_int_equal(nbytes[i], nbytes[0]);
+		assert_memory_equal(code[i], code[0], nbytes[0]);
+		assert_int_equal(segment_model_decode(coder, executor, 1 << 30, NULL, code[0], nbytes[0], 0, raw, COUNT,
+		                                      NULL), PITH_OK);
+		assert_memory_equal(raw, p, COUNT);
+		code[0][nbytes[0] / 2] ^= 16;
+		if (segment_model_decode(coder, executor, 1 << 30, NULL, code[0], nbytes[0], 0, raw, COUNT, NULL) == PITH_OK)
+			assert_memory_not_equal(raw, p, COUNT);
+		code[0][nbytes[0] / 2] ^= 16;
+		pith_team_free(team);
+	}
+	free(p);
+}
+
+/* What recalls needs the mixer and states; the writer knows, the reader says which it misses. */
+static void recall_needs_states(void **state)
+{
+	const struct made *made = *state;
+	struct text_lm blind_lm = toy_lm;
+	struct pith_text_coder *blind;
+	struct segment_plan plan = {.recall = SEGMENT_RECALL};
+	uint8_t *p = fill("text"), code[4000], raw[2000];
+	size_t nbytes;
+	blind_lm.hidden_count = 0;
+	assert_int_equal(pith_text_coder_of_lm(&blind_lm, &blind, NULL), PITH_OK);
+	assert_int_equal(segment_model_encode(pith_text_coder_segment(blind), &plan, NULL, 1 << 30, NULL, p, sizeof(raw),
+	                                      code, sizeof(code), &nbytes, NULL), PITH_OK);
+	assert_int_equal(code[0], 2);
+	assert_int_equal(segment_model_encode(pith_text_coder_segment(made->coder), &plan, NULL, 1 << 30, NULL, p,
+	                                      sizeof(raw), code, sizeof(code), &nbytes, NULL), PITH_OK);
+	assert_int_equal(code[0], 6);
+	assert_int_equal(segment_model_decode(pith_text_coder_segment(blind), NULL, 1 << 30, NULL, code, nbytes, 0, raw,
+	                                      sizeof(raw), NULL), PITH_E_UNSUPPORTED);
+	for (uint8_t flags = 4; flags < 16; flags++) {
+		code[0] = flags;
+		if (flags < 6 || flags > 7)
+			assert_int_equal(segment_model_decode(pith_text_coder_segment(made->coder), NULL, 1 << 30, NULL, code,
+			                                      nbytes, 0, raw, sizeof(raw), NULL), PITH_E_CORRUPT);
+	}
+	pith_text_coder_free(blind);
 	free(p);
 }
 
@@ -595,6 +657,8 @@ int main(void)
 		cmocka_unit_test(some_content_is_not_for_the_model),
 		cmocka_unit_test(line_ends_come_back),
 		cmocka_unit_test(every_plan_round_trips),
+		cmocka_unit_test(recall_does_not_depend_on_threads),
+		cmocka_unit_test(recall_needs_states),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -2,7 +2,7 @@
  * Segments, directory and trailer on their way out.  Coded chunks wait in a run of up to 8 MiB: where one zstd frame over
  * all of it is smaller it goes out as one segment, else small frames are joined and others keep a segment each.
  *
- * The limit on size (spec text_archive.md 15) is kept so: a chunk coded by the model saves what pays for the headers
+ * The limit on size (spec text_archive.md 16) is kept so: a chunk coded by the model saves what pays for the headers
  * beside it, small frames are joined, and each frame lacks 4 bytes or more that the command zstd writes.
  *
  * SPDX-License-Identifier: Apache-2.0

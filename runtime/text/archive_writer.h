@@ -12,7 +12,7 @@
 
 #define ARCHIVE_ZSTD_LEVEL 19
 #define FAST_ZSTD_LEVEL 3 /* to judge by */
-/* A zstd segment that covers a run of chunks: spec text_archive.md 15. */
+/* A zstd segment that covers a run of chunks: spec text_archive.md 16. */
 #define ARCHIVE_WHOLE_NBYTES ((size_t)1 << 23)
 #define SMALL_FRAME_NBYTES 65536u /* from here on 0.5 % pays for a header and a name */
 

@@ -115,15 +115,17 @@ static void choose_rows(struct mix *m, int32_t logit, uint32_t match_row, unsign
 	for (size_t i = 0; i < 5; i++)
 		orders += m->state[i] != 0;
 	uint32_t sure = (uint32_t)(logit < 0 ? -logit : logit) >> 8;
-	uint32_t row[MIX_SETS] = {
+	uint32_t row[MIX_MAX_SETS] = {
 		2 * match_row + end,
 		end ? mix_least(depth, 15) : depth == 0 ? 128u + node->key : 16u + node->bit + 8 * mix_least(depth, 7),
 		20 * mix_least(sure, 12) + mix_least(seen, 19),
 		2 * (m->newest & 255u) + end,
 		8 * orders + mix_least(node->bit, 7) + 64 * end + 128 * mix_least(depth, 3),
 	};
-	for (size_t s = 0; s < MIX_SETS; s++) {
-		m->row[s] = m->weights[s][row[s]];
+	if (m->has_recall)
+		mix_recall_rows(m, row + 5);
+	for (size_t s = 0; s < m->loops->sets; s++) {
+		m->row[s] = m->weights + (s * MIX_SET_ROWS + row[s]) * m->loops->inputs;
 		m->age[s] = &m->ages[s][row[s]];
 	}
 	m->final_row = m->final_weights[end ? mix_least(depth, 15) : 16u + node->bit + 8 * mix_least(depth, 3)];
@@ -149,8 +151,8 @@ static uint32_t final_probability(struct mix *m, int32_t logit)
 	return mix_least(p > 4 ? p : 4, (1u << MIX_PROBABILITY_NBITS) - 4);
 }
 
-/* The probability that the decision at split x is 1, in units of 2^-22, where the model says 1 - z / n. */
-static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
+/* The probability that the decision at split x is 1, in units of 2^-22.  recalled: with recall only. */
+static uint32_t predict(struct mix *m, uint32_t x, const struct decision *model, const struct decision *recalled)
 {
 	const struct mix_plan *plan = m->plan;
 	const struct text_lm *lm = plan->lm;
@@ -160,7 +162,7 @@ static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
 		m->prefix = lm->token_bytes(lm->ctx, plan->tree->order[x], &nbytes);
 		mix_contexts(m, m->node->depth);
 	}
-	int32_t logit = mix_clamp(mix_log2(plan, n - z) - mix_log2(plan, z), MIX_LOGIT_MAX);
+	int32_t logit = mix_clamp(mix_log2(plan, model->n - model->z) - mix_log2(plan, model->z), MIX_LOGIT_MAX);
 	m->logit = logit;
 	m->inputs[0] = m->left_out & MIX_PART_LM ? 0 : logit;
 	choose_final_maps(m, logit);
@@ -168,10 +170,12 @@ static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
 	unsigned seen = counter_inputs(m, m->inputs + 1);
 	uint32_t match_row = mix_match_inputs(m, m->inputs + 33);
 	m->inputs[39] = 256;
+	if (m->has_recall)
+		mix_recall_inputs(m, model, recalled);
 	choose_rows(m, logit, match_row, seen);
-	plan->loops->sum(m->row, m->inputs, m->dots);
+	m->loops->sum(m->row, m->inputs, m->dots);
 	int32_t sum = 0;
-	for (size_t s = 0; s < MIX_SETS; s++) {
+	for (size_t s = 0; s < m->loops->sets; s++) {
 		m->p_set[s] = plan->squash[MIX_DOT_MAX + mix_clamp(m->dots[s], MIX_DOT_MAX)];
 		m->dots[s] = mix_clamp(m->dots[s], MIX_LOGIT_MAX);
 		sum += m->dots[s] * m->final_row[s] >> 8;
@@ -183,14 +187,14 @@ static uint32_t predict(struct mix *m, uint32_t x, uint32_t z, uint32_t n)
 
 static void learn(struct mix *m, unsigned bit)
 {
-	int32_t errors[MIX_SETS];
-	for (size_t s = 0; s < MIX_SETS; s++) {
+	int32_t errors[MIX_MAX_SETS];
+	for (size_t s = 0; s < m->loops->sets; s++) {
 		int32_t change = m->dots[s] * error_of(m->p_mixed, bit) + (1 << (FINAL_SHIFT - 1));
 		m->final_row[s] = mix_clamp(m->final_row[s] + (change >> FINAL_SHIFT), MIX_WEIGHT_MAX);
 		errors[s] = error_of(m->p_set[s], bit) * m->plan->pace[*m->age[s]] >> 4;
 		*m->age[s] = (uint16_t)mix_least(*m->age[s] + 1u, MIX_AGES - 1);
 	}
-	m->plan->loops->learn(m->row, m->inputs, errors);
+	m->loops->learn(m->row, m->inputs, errors);
 	for (size_t i = 0; i < MIX_CONTEXTS; i++) {
 		if (m->state[i] != 0)
 			mix_map_learn(m->plan, &m->state_map[i][m->state[i]], bit);
@@ -205,8 +209,10 @@ static void learn(struct mix *m, unsigned bit)
 
 /* ---- a token ---- */
 
-static void begin_token(struct mix *m, size_t stream)
+static void begin_token(struct mix *m, size_t stream, uint32_t total, uint32_t recalled_total)
 {
+	m->total = total;
+	m->recalled_total = recalled_total;
 	m->stream = &m->streams[stream];
 	m->depth = SIZE_MAX;
 	mix_find_matches(m);
@@ -216,26 +222,36 @@ static void begin_token(struct mix *m, size_t stream)
 static uint32_t zero_of(uint32_t p) { return (1u << MIX_PROBABILITY_NBITS) - p; }
 
 void mix_encode(struct mix *m, size_t stream, uint32_t id, const struct decision *path,
-                struct range_encoder *coder)
+                const struct decision *recalled, struct range_encoder *coder)
 {
 	const struct vocab_tree *tree = m->plan->tree;
-	begin_token(m, stream);
+	begin_token(m, stream, path->n, m->has_recall ? recalled->n : 0);
 	for (uint32_t x = tree->root; x != 0; path++) {
-		uint32_t p = predict(m, x, path->z, path->n);
+		uint32_t p = predict(m, x, path, recalled);
 		range_encode(coder, zero_of(p), 1u << MIX_PROBABILITY_NBITS, path->bit);
 		learn(m, path->bit);
+		recalled += m->has_recall;
 		x = path->bit ? tree->one[x] : tree->zero[x];
 	}
 	mix_accept(m, id);
 }
 
-uint32_t mix_decode(struct mix *m, size_t stream, const uint32_t *sums, struct range_decoder *coder)
+static struct decision decision_of(const uint32_t *sums, size_t lo, size_t x, size_t hi)
+{
+	return (struct decision){sums[x] - sums[lo], sums[hi] - sums[lo], false};
+}
+
+uint32_t mix_decode(struct mix *m, size_t stream, const uint32_t *sums, const uint32_t *recalled,
+                    struct range_decoder *coder)
 {
 	const struct vocab_tree *tree = m->plan->tree;
 	size_t lo = 0, hi = tree->count;
-	begin_token(m, stream);
+	begin_token(m, stream, sums[hi], m->has_recall ? recalled[hi] : 0);
 	for (uint32_t x = tree->root; x != 0;) {
-		uint32_t p = predict(m, x, sums[x] - sums[lo], sums[hi] - sums[lo]);
+		struct decision model = decision_of(sums, lo, x, hi), like = {0};
+		if (m->has_recall)
+			like = decision_of(recalled, lo, x, hi);
+		uint32_t p = predict(m, x, &model, &like);
 		bool bit = range_decode(coder, zero_of(p), 1u << MIX_PROBABILITY_NBITS);
 		learn(m, bit);
 		if (bit)

@@ -1,5 +1,5 @@
 /*
- * Mixing of the language model with models that learn the segment: spec/text_archive.md, sections 10 to 14.
+ * Mixing of the language model with models that learn the segment: spec/text_archive.md, sections 10 to 15.
  *
  * A *mix plan* is what depends on the vocabulary alone: tables and what each decision of the
  * tree means.  Immutable, shareable.  A *mix* is the state of one segment, which all its streams share.  Integers only:
@@ -20,6 +20,7 @@
 #define MIX_PART_REFINED (1u << 18)
 #define MIX_PART_FINAL (1u << 19)
 #define MIX_PART_LM (1u << 20)
+#define MIX_PART_RECALL (1u << 21)
 
 struct mix_plan;
 /* lm and tree are borrowed until the plan is freed. */
@@ -29,17 +30,21 @@ void mix_plan_free(struct mix_plan *plan);
 
 struct mix;
 /* Memory of a mix for a segment of raw_nbytes bytes. */
-size_t mix_nbytes(size_t raw_nbytes);
+size_t mix_nbytes(size_t raw_nbytes, bool has_recall);
 /* begins: [stream_count], where each stream starts in the segment.  left_out: parts, 0 but for measurements. */
 pith_status mix_new(const struct mix_plan *plan, const size_t *begins, size_t stream_count,
-                    size_t raw_nbytes, uint32_t left_out, struct mix **out, struct pith_error *err);
+                    size_t raw_nbytes, bool has_recall, uint32_t left_out, struct mix **out, struct pith_error *err);
 void mix_free(struct mix *mix);
 
-/* Code token 'id' of a stream, whose decisions have the probabilities of 'path'. */
+/*
+ * Code token 'id' of a stream, whose decisions have the probabilities of 'path' and, with recall, the weights of 'recalled'
+ * (else NULL).
+ */
 void mix_encode(struct mix *mix, size_t stream, uint32_t id, const struct decision *path,
-                struct range_encoder *coder);
-/* Read a token; sums: [V + 1].  The caller checks it, then tells it. */
-uint32_t mix_decode(struct mix *mix, size_t stream, const uint32_t *sums, struct range_decoder *coder);
+                const struct decision *recalled, struct range_encoder *coder);
+/* Read a token; sums: [V + 1], and, with recall, what is recalled.  The caller checks it, then tells it. */
+uint32_t mix_decode(struct mix *mix, size_t stream, const uint32_t *sums, const uint32_t *recalled,
+                    struct range_decoder *coder);
 /* The token that was just decoded fits its stream. */
 void mix_accept(struct mix *mix, uint32_t id);
 

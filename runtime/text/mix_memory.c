@@ -1,5 +1,5 @@
 /*
- * What a mixer holds and its first values: spec/text_archive.md, sections 12 to 14.
+ * What a mixer holds and its first values: spec/text_archive.md, sections 12 to 15.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -24,13 +24,19 @@ static unsigned slot_nbits(size_t raw_nbytes)
 
 static size_t slots_nbytes(unsigned line_nbits) { return 16 * sizeof(struct mix_slot) << line_nbits; }
 
-size_t mix_nbytes(size_t raw_nbytes)
+static size_t weights_nbytes(const struct mix_loops *loops)
+{
+	return loops->sets * MIX_SET_ROWS * loops->inputs * sizeof(int32_t);
+}
+
+size_t mix_nbytes(size_t raw_nbytes, bool has_recall)
 {
 	const struct mix *m = NULL;
+	const struct mix_loops *loops = &mix_loops_portable[has_recall];
 	return sizeof(*m) + 2 * (raw_nbytes + MIX_SLACK) + MIX_MATCHES * MATCH_TABLE_COUNT * sizeof(uint32_t) +
 	       slots_nbytes(slot_nbits(raw_nbytes) - 4) + MIX_CONTEXTS * sizeof(*m->state_map) +
 	       MIX_MATCHES * sizeof(*m->match_map) + 4 * MIX_NODE_ROWS * sizeof(*m->node_map) +
-	       MIX_SETS * (sizeof(*m->weights) + sizeof(*m->ages)) + MIX_FINAL_ROWS * sizeof(*m->final_weights);
+	       weights_nbytes(loops) + loops->sets * sizeof(*m->ages) + MIX_FINAL_ROWS * sizeof(*m->final_weights);
 }
 
 static void start_map(const struct mix_plan *plan, uint16_t (*map)[MIX_BUCKETS], size_t rows)
@@ -42,10 +48,12 @@ static void start_map(const struct mix_plan *plan, uint16_t (*map)[MIX_BUCKETS],
 		}
 }
 
-static int32_t first_weight(size_t input)
+static int32_t first_weight(size_t input, bool has_recall)
 {
 	if (input == 0)
-		return 60000;
+		return has_recall ? 40000 : 60000;
+	if (input >= 40)
+		return input < 42 ? 10000 : 0;
 	if (input < 33)
 		return input % 2 == 1 ? 3000 : 5000;
 	return input < 37 ? 5000 : 4000;
@@ -66,13 +74,13 @@ static void start_values(struct mix *m)
 	start_map(m->plan, m->byte_map, MIX_BYTE_ROWS);
 	for (size_t k = 0; k < MIX_FINALS; k++)
 		start_map(m->plan, m->final_map[k], MIX_BYTE_ROWS);
-	for (size_t s = 0; s < MIX_SETS; s++)
-		for (size_t r = 0; r < MIX_SET_ROWS; r++)
-			for (size_t i = 0; i < MIX_INPUTS; i++)
-				m->weights[s][r][i] = first_weight(i);
+	size_t inputs = m->loops->inputs, sets = m->loops->sets;
+	for (size_t r = 0; r < sets * MIX_SET_ROWS; r++)
+		for (size_t i = 0; i < inputs; i++)
+			m->weights[r * inputs + i] = first_weight(i, m->has_recall);
 	for (size_t r = 0; r < MIX_FINAL_ROWS; r++)
-		for (size_t s = 0; s < MIX_SETS; s++)
-			m->final_weights[r][s] = MIX_WEIGHT_ONE / (int32_t)MIX_SETS;
+		for (size_t s = 0; s < sets; s++)
+			m->final_weights[r][s] = MIX_WEIGHT_ONE / (int32_t)sets;
 }
 
 static bool allocate(struct mix *m, size_t stream_count)
@@ -89,8 +97,8 @@ static bool allocate(struct mix *m, size_t stream_count)
 	m->byte_map = malloc(MIX_BYTE_ROWS * sizeof(*m->byte_map));
 	for (size_t k = 0; k < MIX_FINALS; k++)
 		m->final_map[k] = malloc(MIX_BYTE_ROWS * sizeof(*m->final_map[k]));
-	m->weights = aligned_alloc(32, MIX_SETS * sizeof(*m->weights));
-	m->ages = calloc(MIX_SETS, sizeof(*m->ages));
+	m->weights = aligned_alloc(32, weights_nbytes(m->loops));
+	m->ages = calloc(m->loops->sets, sizeof(*m->ages));
 	m->final_weights = malloc(MIX_FINAL_ROWS * sizeof(*m->final_weights));
 	return m->streams != NULL && m->history != NULL && m->starts != NULL && m->match_table[0] != NULL &&
 	       m->match_table[1] != NULL && m->slots != NULL && m->state_map != NULL && m->match_map != NULL &&
@@ -99,13 +107,15 @@ static bool allocate(struct mix *m, size_t stream_count)
 }
 
 pith_status mix_new(const struct mix_plan *plan, const size_t *begins, size_t stream_count,
-                    size_t raw_nbytes, uint32_t left_out, struct mix **out, struct pith_error *err)
+                    size_t raw_nbytes, bool has_recall, uint32_t left_out, struct mix **out, struct pith_error *err)
 {
 	*out = NULL;
 	struct mix *m = calloc(1, sizeof(*m));
 	if (m == NULL)
 		return pith_fail(err, PITH_E_MEMORY, PITH_NO_OFF, NULL, "no memory to mix");
 	m->plan = plan;
+	m->loops = &plan->loops[has_recall];
+	m->has_recall = has_recall;
 	m->left_out = left_out;
 	m->raw_nbytes = raw_nbytes;
 	m->line_nbits = slot_nbits(raw_nbytes) - 4;

@@ -67,7 +67,7 @@ pith_status mix_plan_new(const struct text_lm *lm, const struct vocab_tree *tree
 	plan->lm = lm;
 	plan->tree = tree;
 	plan->nodes = nodes;
-	plan->loops = is_wide && mix_loops_avx2() != NULL ? mix_loops_avx2() : &mix_loops_portable;
+	plan->loops = is_wide && mix_loops_avx2() != NULL ? mix_loops_avx2() : mix_loops_portable;
 	make_tables(plan);
 	for (size_t x = 1; x < tree->count; x++) {
 		size_t a_nbytes, b_nbytes;

@@ -1,5 +1,5 @@
 /*
- * What the files mix*.c share: tables, records and sizes of spec/text_archive.md, sections 10 to 14.
+ * What the files mix*.c share: tables, records and sizes of spec/text_archive.md, sections 10 to 15.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -40,7 +40,7 @@ struct mix_plan {
 	uint8_t log2[1024];
 	uint32_t squash[2 * MIX_DOT_MAX + 1];
 	int16_t stretch[4096];
-	const struct mix_loops *loops;
+	const struct mix_loops *loops; /* [2] */
 	uint32_t rate[1024];    /* 65536 / (n + 1.5) */
 	int32_t gain[29];       /* of a bias, by what its counter has seen */
 	uint8_t pace[MIX_AGES]; /* of weights, in 16ths */
@@ -83,9 +83,11 @@ struct mix {
 	uint16_t (*node_map)[MIX_BUCKETS];          /* [MIX_NODE_ROWS] */
 	uint16_t (*byte_map)[MIX_BUCKETS];          /* [MIX_BYTE_ROWS] */
 	uint16_t (*final_map[MIX_FINALS])[MIX_BUCKETS];
-	int32_t (*weights)[MIX_SET_ROWS][MIX_INPUTS]; /* [MIX_SETS] */
-	uint16_t (*ages)[MIX_SET_ROWS];               /* [MIX_SETS] how often a row has learned */
-	int32_t (*final_weights)[MIX_SETS];         /* [MIX_FINAL_ROWS] */
+	const struct mix_loops *loops;              /* of the plan's, those of the right size */
+	bool has_recall;
+	int32_t *weights;                           /* [loops->sets, MIX_SET_ROWS, loops->inputs] */
+	uint16_t (*ages)[MIX_SET_ROWS];             /* [loops->sets] how often a row has learned */
+	int32_t (*final_weights)[MIX_MAX_SETS];     /* [MIX_FINAL_ROWS] */
 
 	/* the token under way */
 	struct mix_stream *stream;
@@ -93,6 +95,7 @@ struct mix {
 	size_t depth;              /* bytes of it that are known; SIZE_MAX: no contexts yet */
 	uint32_t hashes[MIX_CONTEXTS];
 	struct mix_slot *lines[MIX_CONTEXTS];
+	uint32_t total, recalled_total; /* of the frequencies, of the weights recalled */
 	uint32_t touched;          /* no meaning: keeps the reads that fetch memory early */
 	uint32_t newest;           /* last two bytes */
 
@@ -104,11 +107,12 @@ struct mix {
 	bool match_bit[MIX_MATCHES];
 	uint16_t *refined_at[MIX_REFINED], *final_maps[MIX_FINALS], *final_at[MIX_FINALS];
 	int32_t logit;             /* the model's */
-	int32_t inputs[MIX_INPUTS];
-	int32_t *row[MIX_SETS], *final_row;
-	uint16_t *age[MIX_SETS];
-	int32_t dots[MIX_SETS];
-	uint32_t p_set[MIX_SETS], p_mixed;
+	uint32_t recalled_zero, recalled_one;
+	int32_t inputs[MIX_MAX_INPUTS];
+	int32_t *row[MIX_MAX_SETS], *final_row;
+	uint16_t *age[MIX_MAX_SETS];
+	int32_t dots[MIX_MAX_SETS];
+	uint32_t p_set[MIX_MAX_SETS], p_mixed;
 };
 
 #define MIX_SLACK 512u
@@ -150,6 +154,9 @@ void mix_find_matches(struct mix *mix);
 /* Predictions of the matches for the decision under way: inputs[0 .. 4).  Returns the row of weights. */
 uint32_t mix_match_inputs(struct mix *mix, int32_t *inputs);
 void mix_match_learn(struct mix *mix, unsigned bit);
+/* With recall: inputs[40 .. 42), then the rows of the last two sets. */
+void mix_recall_inputs(struct mix *mix, const struct decision *model, const struct decision *recalled);
+void mix_recall_rows(const struct mix *mix, uint32_t rows[2]);
 /* Adaptive probability of 22 bits over a count of 10. */
 void mix_map_learn(const struct mix_plan *plan, uint32_t *entry, unsigned bit);
 

@@ -5,4 +5,4 @@
  */
 #include "mix_sum_tmpl.h"
 
-const struct mix_loops mix_loops_portable = {sum_rows, learn_rows};
+const struct mix_loops mix_loops_portable[2] = MIX_LOOPS;

@@ -8,9 +8,9 @@
 #if defined(__AVX2__)
 #include "mix_sum_tmpl.h"
 
-static const struct mix_loops loops_avx2 = {sum_rows, learn_rows};
+static const struct mix_loops loops_avx2[2] = MIX_LOOPS;
 
-const struct mix_loops *mix_loops_avx2(void) { return &loops_avx2; }
+const struct mix_loops *mix_loops_avx2(void) { return loops_avx2; }
 #else
 const struct mix_loops *mix_loops_avx2(void) { return NULL; }
 #endif

@@ -11,7 +11,7 @@
 #define SEGMENT_MAX_STREAMS 256u
 
 struct segment_head {
-	bool is_crlf, is_mixed;
+	bool is_crlf, is_mixed, has_recall;
 	uint32_t text_nbytes; /* what the streams hold together */
 	uint32_t window, overlap;
 	uint32_t stream_count;

@@ -31,6 +31,8 @@ struct work {
 	const struct pith_executor *executor;
 	const struct segment_progress *progress;
 	uint32_t window, overlap;
+	bool has_recall;
+	size_t text_nbytes;         /* no stream has more tokens */
 	size_t stream_count, lane_count;
 	struct stream *streams;     /* [stream_count] */
 	struct segment_lane *lanes; /* [lane_count] */
@@ -41,10 +43,12 @@ pith_status text_coder_new(const struct text_lm *lm, struct text_coder *coder,
                            struct pith_error *err)
 {
 	bool is_wide;
-	*coder = (struct text_coder){.lm = lm, .frequencies = text_frequencies};
+	*coder = (struct text_coder){.lm = lm, .frequencies = text_frequencies, .recall = &recall_loops_portable};
 	PITH_TRY(text_allows_avx2(&is_wide, err));
 	if (is_wide && text_frequencies_avx2() != NULL)
 		coder->frequencies = text_frequencies_avx2();
+	if (is_wide && recall_loops_avx2() != NULL)
+		coder->recall = recall_loops_avx2();
 	PITH_TRY(vocab_tree_new(lm, &coder->tree, err));
 	pith_status status = mix_plan_new(lm, &coder->tree, &coder->mix, err);
 	if (status != PITH_OK)
@@ -85,7 +89,7 @@ static struct segment_lane lane_of(const struct work *w, size_t l, size_t lane_c
 	size_t first = l * w->stream_count / lane_count, end = (l + 1) * w->stream_count / lane_count;
 	return (struct segment_lane){
 		.coder = w->coder, .executor = lane_count == 1 ? w->executor : NULL,
-		.window = w->window, .overlap = w->overlap,
+		.window = w->window, .overlap = w->overlap, .has_recall = w->has_recall, .token_count = w->text_nbytes,
 		.streams = w->streams != NULL ? w->streams + first : NULL, .first = first, .stream_count = end - first,
 	};
 }
@@ -136,7 +140,7 @@ static pith_status open_mix(struct work *w, size_t text_nbytes, uint32_t left_ou
 	size_t begins[SEGMENT_MAX_STREAMS];
 	for (size_t i = 0; i < w->stream_count; i++)
 		begins[i] = w->streams[i].begin;
-	return mix_new(w->coder->mix, begins, w->stream_count, text_nbytes, left_out, &w->mix, err);
+	return mix_new(w->coder->mix, begins, w->stream_count, text_nbytes, w->has_recall, left_out, &w->mix, err);
 }
 
 /* ---- encoding ---- */
@@ -200,7 +204,7 @@ static pith_status lay_out_block(const struct encoding *e, const struct segment_
 		const struct stream *s = &lane->streams[i];
 		for (size_t t = begin; t < begin + BLOCK && t < s->count; t++) {
 			block->off[(t - begin) * lane->stream_count + i] = total;
-			total += vocab_tree_depth(&e->work.coder->tree, s->ids[t]);
+			total += vocab_tree_depth(&e->work.coder->tree, s->ids[t]) * segment_lane_kinds(lane);
 		}
 	}
 	if (total <= block->cap)
@@ -226,7 +230,7 @@ static pith_status make_block(void *arg, size_t l, size_t round, struct pith_err
 		const struct stream *s = &lane->streams[i];
 		for (size_t t = begin; t < begin + BLOCK && t < s->count; t++) {
 			size_t off = block->off[(t - begin) * lane->stream_count + i];
-			struct wanted wanted = {(uint32_t)i, s->ids[t], block->decisions + off};
+			struct wanted wanted = {(uint32_t)i, s->ids[t], (uint32_t)t, block->decisions + off};
 			PITH_TRY(segment_lane_queue(lane, t, &wanted, err));
 		}
 	}
@@ -236,10 +240,10 @@ static pith_status make_block(void *arg, size_t l, size_t round, struct pith_err
 static void code_token(struct encoding *e, size_t stream, uint32_t id, const struct decision *path)
 {
 	const struct work *w = &e->work;
+	size_t depth = w->mix == NULL || w->has_recall ? vocab_tree_depth(&w->coder->tree, id) : 0;
 	if (w->mix != NULL) {
-		mix_encode(w->mix, stream, id, path, &e->coder);
+		mix_encode(w->mix, stream, id, path, w->has_recall ? path + depth : NULL, &e->coder);
 	} else {
-		size_t depth = vocab_tree_depth(&w->coder->tree, id);
 		for (size_t d = 0; d < depth; d++)
 			range_encode(&e->coder, path[d].z, path[d].n, path[d].bit);
 	}
@@ -296,8 +300,8 @@ static pith_status encode_streams(struct encoding *e, uint8_t *out, size_t *out_
 {
 	struct work *w = &e->work;
 	struct segment_head head = {
-		.is_crlf = e->is_crlf, .is_mixed = w->mix != NULL, .text_nbytes = (uint32_t)e->text_nbytes,
-		.window = w->window, .overlap = w->overlap, .stream_count = (uint32_t)w->stream_count,
+		.is_crlf = e->is_crlf, .is_mixed = w->mix != NULL, .has_recall = w->has_recall,
+		.text_nbytes = (uint32_t)e->text_nbytes, .window = w->window, .overlap = w->overlap, .stream_count = (uint32_t)w->stream_count,
 	};
 	for (size_t i = 0; i < w->stream_count; i++)
 		head.stream_nbytes[i] = (uint32_t)(w->streams[i].end - w->streams[i].begin);
@@ -334,13 +338,14 @@ static void close_blocks(struct encoding *e)
 	free(e->blocks);
 }
 
-/* spec text_archive.md 15 has the figures. */
+/* spec text_archive.md 16 has the figures. */
 static const struct level {
 	size_t window_eighths;  /* of the model's context */
 	uint32_t overlap_share; /* the window by this */
 	size_t streams;         /* of a segment that is large enough */
+	bool has_recall;
 } levels[] = {
-	[PITH_LEVEL_DEFAULT] = {3, 6, 16}, [PITH_LEVEL_FAST] = {2, 8, 32}, [PITH_LEVEL_SMALL] = {8, 8, 16},
+	[PITH_LEVEL_DEFAULT] = {3, 6, 16}, [PITH_LEVEL_FAST] = {2, 8, 32}, [PITH_LEVEL_SMALL] = {8, 8, 16, true},
 };
 
 static uint32_t level_window(const struct level *level, size_t context_length)
@@ -354,6 +359,9 @@ static void choose_plan(struct work *w, const struct segment_plan *plan, size_t 
 {
 	const struct text_lm *lm = w->coder->lm;
 	const struct level *level = &levels[plan->level];
+	w->has_recall = !plan->no_mix && recall_fits(lm) &&
+	                (plan->recall == SEGMENT_RECALL_OF_LEVEL ? level->has_recall : plan->recall == SEGMENT_RECALL);
+	w->text_nbytes = text_nbytes;
 	w->window = plan->window != 0 ? plan->window : level_window(level, lm->context_length);
 	w->overlap = plan->has_overlap ? plan->overlap : w->window / level->overlap_share;
 	w->overlap = w->overlap > w->window / 2 ? w->window / 2 : w->overlap;
@@ -378,7 +386,7 @@ size_t segment_model_nbytes(const struct text_coder *coder, const struct segment
 {
 	struct work w = {.coder = coder};
 	choose_plan(&w, plan, text_nbytes, text_nbytes, memory_limit);
-	return lanes_nbytes(&w, 1, true) + (plan->no_mix ? 0 : mix_nbytes(text_nbytes));
+	return lanes_nbytes(&w, 1, true) + (plan->no_mix ? 0 : mix_nbytes(text_nbytes, w.has_recall));
 }
 
 /* Encode 'text', which is the segment or, with is_crlf, the segment without CRs. */
@@ -394,7 +402,7 @@ static pith_status encode_text(struct encoding *e, const struct segment_plan *pl
 		tell(w, e->text_nbytes);
 		return PITH_OK; /* nothing so small is worth a model */
 	}
-	size_t nbytes = plan->no_mix ? 0 : mix_nbytes(e->text_nbytes);
+	size_t nbytes = plan->no_mix ? 0 : mix_nbytes(e->text_nbytes, w->has_recall);
 	PITH_TRY(open_work(w, false, nbytes, memory_limit, err));
 	PITH_TRY(open_blocks(e, err));
 	cut_streams(e);
@@ -461,7 +469,7 @@ static pith_status make_sums(void *arg, size_t l, size_t round, struct pith_erro
 	struct decoding *d = arg;
 	struct segment_lane *lane = &d->work.lanes[l];
 	for (size_t i = 0; i < lane->stream_count; i++) {
-		struct wanted wanted = {.stream = (uint32_t)i};
+		struct wanted wanted = {.stream = (uint32_t)i, .t = (uint32_t)round};
 		if (lane->streams[i].begin < lane->streams[i].end)
 			PITH_TRY(segment_lane_queue(lane, round, &wanted, err));
 	}
@@ -475,7 +483,8 @@ static pith_status read_token(struct decoding *d, struct segment_lane *lane, siz
 	const struct text_lm *lm = w->coder->lm;
 	struct stream *s = &lane->streams[i];
 	const uint32_t *sums = segment_lane_sums(lane, i);
-	uint32_t id = w->mix != NULL ? mix_decode(w->mix, lane->first + i, sums, &d->coder) :
+	const uint32_t *recalled = w->has_recall ? sums + w->coder->tree.count + 1 : NULL;
+	uint32_t id = w->mix != NULL ? mix_decode(w->mix, lane->first + i, sums, recalled, &d->coder) :
 	                               vocab_tree_decode(&w->coder->tree, sums, &d->coder);
 	size_t nbytes = 0;
 	const uint8_t *bytes = lm->token_bytes(lm->ctx, id, &nbytes);
@@ -512,7 +521,7 @@ static pith_status decode_text(struct decoding *d, const struct segment_head *he
                                uint32_t *ids, struct pith_error *err)
 {
 	struct work *w = &d->work;
-	size_t nbytes = head->is_mixed ? mix_nbytes(head->text_nbytes) : 0;
+	size_t nbytes = head->is_mixed ? mix_nbytes(head->text_nbytes, head->has_recall) : 0;
 	PITH_TRY(open_work(w, true, nbytes, memory_limit, err));
 	set_streams(d, head, ids);
 	if (head->is_mixed)
@@ -534,7 +543,8 @@ pith_status segment_model_decode(const struct text_coder *coder,
 	uint32_t *ids = malloc(head.text_nbytes * sizeof(*ids));
 	struct decoding d = {
 		.work = {.coder = coder, .executor = executor, .progress = progress, .window = head.window,
-		         .overlap = head.overlap, .stream_count = head.stream_count},
+		         .overlap = head.overlap, .stream_count = head.stream_count, .has_recall = head.has_recall,
+		         .text_nbytes = head.text_nbytes},
 		.text = text, .left_nbytes = head.text_nbytes, .off = off,
 	};
 	range_decoder_start(&d.coder, code, (size_t)(payload + nbytes - code));

@@ -10,6 +10,7 @@
 
 #include "frequencies.h"
 #include "mix.h"
+#include "recall_search.h"
 #include "text.h"
 
 /* A model made ready for coding; immutable, shareable. */
@@ -18,6 +19,7 @@ struct text_coder {
 	struct vocab_tree tree;
 	struct mix_plan *mix;
 	text_frequencies_fn *frequencies;
+	const struct recall_loops *recall;
 };
 pith_status text_coder_new(const struct text_lm *lm, struct text_coder *coder,
                            struct pith_error *err);
@@ -30,6 +32,8 @@ struct segment_plan {
 	bool has_overlap;              /* else overlap is chosen too */
 	size_t stream_count;
 	bool no_mix;                   /* the model's probabilities alone */
+	/* spec text_archive.md 15; needs the mixer and a model that shows its states */
+	enum { SEGMENT_RECALL_OF_LEVEL = 0, SEGMENT_RECALL, SEGMENT_NO_RECALL } recall;
 	uint32_t mix_left_out;         /* MIX_PART_..., for measurements: what it writes cannot be decoded */
 };
 

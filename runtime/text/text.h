@@ -77,7 +77,7 @@ typedef void pith_archive_progress(void *ctx, uint64_t content_nbytes, uint64_t 
 
 /* ---- writing ---- */
 
-/* How much time may go into size; figures: spec/text_archive.md 15.  Reading takes as long as writing. */
+/* How much time may go into size; figures: spec/text_archive.md 16.  Reading takes as long as writing. */
 enum pith_text_level { PITH_LEVEL_DEFAULT = 0, PITH_LEVEL_FAST, PITH_LEVEL_SMALL };
 
 struct pith_archive_writer;
