@@ -2,7 +2,7 @@
  * What the coder's plan costs and gains: bits per byte and KB/s both ways, for one
  * model, one text and every window, overlap and stream count asked for: the tables of spec/text_archive.md 16.
  *
- *   bench_text [MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,..]      streams 0: the default
+ *   bench_text [MODEL TEXT THREADS WINDOW,WINDOW.. OVERLAP,.. STREAMS,.. [recall]]      streams 0: the default
  *
  * Without arguments: the default model on a text of this folder.
  *
@@ -109,8 +109,8 @@ int main(int argc, char **argv)
 	size_t nbytes;
 	if (argc == 1)
 		argv = defaults;
-	else if (argc != 7)
-		die("usage: bench_text MODEL TEXT THREADS WINDOWS OVERLAPS STREAMS", NULL);
+	else if (argc != 7 && !(argc == 8 && strcmp(argv[7], "recall") == 0))
+		die("usage: bench_text MODEL TEXT THREADS WINDOWS OVERLAPS STREAMS [recall]", NULL);
 	if (pith_file_open(argv[1], 0, &file, &err) != PITH_OK ||
 	    pith_model_open(file, NULL, &model, &err) != PITH_OK ||
 	    pith_file_section(file, PITH_SECTION_TOKN, &blob, &nbytes, &err) != PITH_OK ||
@@ -129,7 +129,8 @@ int main(int argc, char **argv)
 		for (size_t j = 0; j < overlap_count; j++)
 			for (size_t k = 0; k < stream_count; k++) {
 				struct segment_plan plan = {.window = windows[i], .overlap = overlaps[j], .has_overlap = true,
-				                            .stream_count = streams[k]};
+				                            .stream_count = streams[k],
+				                            .recall = argc == 8 ? SEGMENT_RECALL : SEGMENT_NO_RECALL};
 				measure(&b, &plan);
 			}
 	pith_text_coder_free(b.coder);

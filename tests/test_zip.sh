@@ -54,9 +54,12 @@ check 'the text is back' cmp "$T/out" "$T/in/text.txt"
 # ---- one archive on every kernel set ----
 head -c 700 "$T/in/text.txt" >"$T/short"
 (cd "$T" && "$PITH" zip -m "$M" -o s.pz short 2>/dev/null)
+(cd "$T" && "$PITH" zip --level small -m "$M" -o r.pz short 2>/dev/null)
 for mask in -avx512 -avx512,-avx2; do
 	check_exit 0 "zip with PITH_CPU=$mask" sh -c 'cd "$T" && PITH_CPU=$1 "$PITH" zip -m "$2" -o s$1.pz short' - "$mask" "$M"
 	check 'the same archive' cmp "$T/s.pz" "$T/s$mask.pz"
+	check_exit 0 'level small' sh -c 'cd "$T" && PITH_CPU=$1 "$PITH" zip --level small -m "$2" -o r$1.pz short' - "$mask" "$M"
+	check 'the same archive' cmp "$T/r.pz" "$T/r$mask.pz"
 	check_exit 0 'decodes' env PITH_CPU=$mask "$PITH" cat -m "$M" "$T/s.pz"
 	check 'to the text' cmp "$T/out" "$T/short"
 done
