@@ -165,7 +165,7 @@ static unsigned mask_code(const uint8_t *p, unsigned bits, unsigned row)
 {
 	unsigned code = 0;
 	for (unsigned k = 0; k < bits; k++)
-		code |= (load_le16(p + 2 * k) >> row & 1u) << k;
+		code |= ((uint32_t)load_le16(p + 2 * k) >> row & 1u) << k;
 	return code;
 }
 
