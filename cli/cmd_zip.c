@@ -338,7 +338,6 @@ static int print_result(struct zipping *z, const struct pith_archive_stats *s, d
 	        (unsigned long long)(s->segments - z->old.info.segment_count));
 	if (z->input.left_out > 0)
 		cli_say(z->cli, "%llu things were left out", (unsigned long long)z->input.left_out);
-	cli_say(z->cli, "versions of archive, coder and numerics are 0: the format may change until 1.0");
 	uint64_t ignored = z->options->ignore_failed_read ? z->input.unreadable : 0;
 	int code = z->input.left_out > ignored ? CLI_FAILED : CLI_OK;
 	if (!z->options->json)

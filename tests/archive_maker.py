@@ -50,7 +50,7 @@ class Maker:
     """header(), then segments and members as they are given, then finish()."""
 
     def __init__(self):
-        head = bytes.fromhex("8950545a0d0a1a0a") + bytes(16) + le(1 << 20, 4) + bytes(28)
+        head = bytes.fromhex("8950545a0d0a1a0a") + le(1, 4) + bytes(4) + le(1, 4) + bytes(4) + le(1 << 20, 4) + bytes(28)
         self.head = head
         self.data = head + le(xxh3_64(head), 8)
         self.segments, self.members = b"", b""

@@ -109,7 +109,7 @@ def edited(w, older=None):
 	rows = sorted(rows + [new], key=lambda row: int.from_bytes(row[:4], "little"))
 	directory = b"".join(rows)
 	slot = sealed("slot", {
-		"generation": 2, "tensor_align": 64, "file_nbytes": at + len(stored) + len(directory),
+		"generation": 2, "numerics_version": 1, "tensor_align": 64, "file_nbytes": at + len(stored) + len(directory),
 		"directory_off": at + len(stored), "directory_count": len(rows), "file_root": root(directory),
 		"model_identity": first[512 + 96:512 + 112]})
 	return ([("preamble and zero", first[:512]), ("slot 0, generation 1", bytes(old_slot))]

@@ -78,7 +78,7 @@ class Vector:
 	"""
 
 	def __init__(self, weights, arch=(), blocks=(), canaries=(), lineage=(), text=b"", blobs=None):
-		self.header = {"generation": 1, "tensor_align": 64}
+		self.header = {"generation": 1, "numerics_version": 1, "tensor_align": 64}
 		self.preamble = {"magic": bytes.fromhex("895054480d0a1a0a"), "slot_nbytes": 512}
 		self.weights = sorted(weights, key=lambda w: (xxh3_64(w["name"]), w["name"]))
 		self.tables = {t: [] for t in TABLE_ORDER}
@@ -206,7 +206,7 @@ class Vector:
 	def identity(self):
 		"""container.md section 9."""
 		t = self.tables
-		out = [b"pith identity 0\n" + struct.pack("<I", self.header.get("numerics_version", 0))]
+		out = [b"pith identity 0\n" + struct.pack("<I", self.header.get("numerics_version", 1))]
 		for a in t["ARCH"]:
 			if a.get("flags", 0) & 2:
 				continue

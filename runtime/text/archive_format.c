@@ -46,11 +46,11 @@ void archive_header_store(struct archive_header *h, uint8_t out[ARCHIVE_HEADER_N
 
 static pith_status check_versions(const uint8_t *p, struct pith_error *err)
 {
-	// spec text.3: "archive_version is 0, coder_version is 0 and no unknown bit in incompatible is set"
+	// spec text.3: "archive_version is 1, coder_version is 1 and no unknown bit in incompatible is set"
 	uint32_t archive = load_le32(p + 8), coder = load_le32(p + 16), features = load_le32(p + 20);
 	if (archive != PITH_ARCHIVE_VERSION || coder != PITH_CODER_VERSION)
 		return pith_fail(err, PITH_E_UNSUPPORTED, 8, "text.3",
-		                 "archive version %u, coder version %u: this program knows 0 and 0",
+		                 "archive version %u, coder version %u: this program knows 1 and 1",
 		                 archive, coder);
 	for (unsigned bit = 0; bit < 32; bit++)
 		if ((features & ~(FEATURE_MODEL | FEATURE_MIXING)) >> bit & 1u)

@@ -8,7 +8,7 @@
  * Threading: a coder is immutable and shareable; a writer and a reader belong to one thread at a time and
  * use the caller's executor for segments.  The bytes do not depend on it.
  *
- * Versions of archive, coder and numerics are 0: the format may change until 1.0.
+ * Versions of archive, coder and numerics are 1: what they write stays readable.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -22,8 +22,8 @@
 extern "C" {
 #endif
 
-#define PITH_ARCHIVE_VERSION 0u
-#define PITH_CODER_VERSION 0u
+#define PITH_ARCHIVE_VERSION 1u
+#define PITH_CODER_VERSION 1u
 #define PITH_DEFAULT_SEGMENT_NBYTES ((uint32_t)1 << 20)
 #define PITH_MIN_SEGMENT_NBYTES ((uint32_t)1 << 12)
 #define PITH_MAX_SEGMENT_NBYTES ((uint32_t)1 << 24)

@@ -58,7 +58,7 @@ def read_header(data):
 		raise Fault("text.1", "no magic", 0, "not-ours")
 	need(len(data) >= 64 and u64(data, 56) == xxh3_64(data[:56]), "text.2", "header_xxh3", 0)
 	features = u32(data, 20)
-	if u32(data, 8) or u32(data, 16) or features & ~3:
+	if u32(data, 8) != 1 or u32(data, 16) != 1 or features & ~3:
 		raise unsupported("text.3", "version or feature", 8)
 	model_nbytes = u64(data, 48)
 	need(u32(data, 28) == 0 and 4096 <= u32(data, 24) <= 2 ** 24 and model_nbytes <= 2 ** 40
