@@ -345,7 +345,7 @@ static const struct level {
 	size_t streams;         /* of a segment that is large enough */
 	bool has_recall;
 } levels[] = {
-	[PITH_LEVEL_DEFAULT] = {3, 6, 16}, [PITH_LEVEL_FAST] = {2, 8, 32}, [PITH_LEVEL_SMALL] = {8, 8, 16, true},
+	[PITH_LEVEL_DEFAULT] = {3, 6, 16, false}, [PITH_LEVEL_FAST] = {2, 8, 32, false}, [PITH_LEVEL_SMALL] = {8, 8, 16, true},
 };
 
 static uint32_t level_window(const struct level *level, size_t context_length)
