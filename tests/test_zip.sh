@@ -12,9 +12,9 @@ tree make "$T/in"
 in=${T#/}/in # as it is named in the archive
 check_exit 0 'zip a folder' "$PITH" zip -m "$M" -o "$T/a.pz" "$T/in" --json --threads 1
 check 'text goes through the model' json 'd["model_segments"] >= 1 and d["verify_failures"] == 0 and d["verified"]'
+check 'archive, coder and numerics are version 1' json 'd["archive_version"] == d["coder_version"] == d["numerics_version"] == 1'
 check_exit 0 'with two threads' "$PITH" zip -m "$M" -o "$T/b.pz" "$T/in" --threads 2
 check 'it is the same archive' cmp "$T/a.pz" "$T/b.pz"
-check 'archive, coder and numerics are version 1' json 'd["archive_version"] == d["coder_version"] == d["numerics_version"] == 1'
 check_exit 0 'unzip' "$PITH" unzip -m "$M" -C "$T/got" "$T/a.pz"
 check 'names, content, modes, times and links are back' tree same "$T/in" "$T/got/$in"
 check_exit 1 'nothing is replaced' "$PITH" unzip -m "$M" -C "$T/got" "$T/a.pz"
