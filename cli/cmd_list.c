@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 struct list_options {
@@ -50,21 +51,44 @@ static json_t *json_member(const struct cli_archive *a, size_t i)
 	return o;
 }
 
+/* Member by member, a line each: there may be millions of them. */
+static int print_members_json(const struct cli_archive *a)
+{
+	fputs("  \"members\": [", stdout);
+	for (size_t i = 0; i < a->info.member_count; i++) {
+		json_t *member = json_member(a, i);
+		fputs(i == 0 ? "\n    " : ",\n    ", stdout);
+		/* a write error stays in stdout's error flag and is told at the end */
+		if (member == NULL || json_dumpf(member, stdout, 0) != 0) {
+			json_decref(member);
+			return CLI_FAILED;
+		}
+		json_decref(member);
+	}
+	fputs("\n  ]\n}\n", stdout);
+	return CLI_OK;
+}
+
 static int print_archive_json(const struct cli_archive *a)
 {
 	char identity[33], root[33];
-	json_t *members = json_array();
-	for (size_t i = 0; i < a->info.member_count; i++)
-		json_array_append_new(members, json_member(a, i));
-	return cli_print_json(json_pack(
-	    "{s:I, s:I, s:I, s:s, s:b, s:i, s:i, s:I, s:I, s:s, s:o}", "content_nbytes",
+	json_t *about = json_pack(
+	    "{s:I, s:I, s:I, s:s, s:b, s:i, s:i, s:I, s:I, s:s}", "content_nbytes",
 	    (json_int_t)a->info.content_nbytes, "archive_nbytes", (json_int_t)a->info.archive_nbytes,
 	    "segments", (json_int_t)a->info.segment_count, "model_identity",
 	    cli_format_digest(a->info.model_identity, identity), "model_embedded",
 	    (int)(a->info.model_nbytes > 0), "numerics_version", (int)a->info.numerics_version, "coder_version",
 	    (int)PITH_CODER_VERSION, "segment_nbytes", (json_int_t)a->info.segment_nbytes, "ignored_nbytes",
-	    (json_int_t)a->info.ignored_nbytes, "root", cli_format_digest(a->info.archive_root, root),
-	    "members", members));
+	    (json_int_t)a->info.ignored_nbytes, "root", cli_format_digest(a->info.archive_root, root));
+	char *text = about != NULL ? json_dumps(about, JSON_INDENT(2)) : NULL;
+	json_decref(about);
+	if (text == NULL) {
+		fputs("pith: out of memory\n", stderr);
+		return CLI_FAILED;
+	}
+	printf("%.*s,\n", (int)(strlen(text) - strlen("\n}")), text);
+	free(text);
+	return print_members_json(a);
 }
 
 static int print_member(const struct cli_archive *a, size_t i)
