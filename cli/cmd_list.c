@@ -58,12 +58,13 @@ static int print_members_json(const struct cli_archive *a)
 	for (size_t i = 0; i < a->info.member_count; i++) {
 		json_t *member = json_member(a, i);
 		fputs(i == 0 ? "\n    " : ",\n    ", stdout);
+		if (member == NULL)
+			fputs("pith: out of memory\n", stderr);
 		/* a write error stays in stdout's error flag and is told at the end */
-		if (member == NULL || json_dumpf(member, stdout, 0) != 0) {
-			json_decref(member);
-			return CLI_FAILED;
-		}
+		int failed = member == NULL || json_dumpf(member, stdout, 0) != 0;
 		json_decref(member);
+		if (failed)
+			return CLI_FAILED;
 	}
 	fputs("\n  ]\n}\n", stdout);
 	return CLI_OK;
