@@ -613,7 +613,7 @@ static void recall_does_not_depend_on_threads(void **state)
 	free(p);
 }
 
-/* A host may round in another way: guards the floating-point mode that segment_lane.c sets. */
+/* A host may round in another way: guards the floating-point mode that pith_parallel() sets. */
 static void recall_does_not_depend_on_the_mode(void **state)
 {
 	enum { COUNT = BIG };

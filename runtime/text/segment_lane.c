@@ -3,7 +3,6 @@
  */
 #include "segment_lane.h"
 
-#include "fpmode.h"
 #include "parallel.h"
 
 #include <stdlib.h>
@@ -108,13 +107,11 @@ static void add_keys(void *arg, size_t begin, size_t end)
 {
 	struct segment_lane *lane = arg;
 	size_t stride;
-	uint64_t mode = pith_fpmode_enter();
 	const float *hidden = lane->coder->lm->session_hidden(lane->session, &stride);
 	for (size_t stream = begin; stream < end; stream++)
 		for (size_t k = 0; k < lane->wanted_count; k++)
 			if (lane->wanted[k].stream == stream)
 				recall_add(&lane->recall, stream, lane->wanted[k].t, hidden + k * stride);
-	pith_fpmode_restore(mode);
 }
 
 /* sums: [V + 1]; the decisions go behind the model's. */
@@ -134,7 +131,6 @@ static void sum_rows(void *arg, size_t begin, size_t end)
 	size_t stride = lane->coder->lm->logit_stride(lane->session), row = tree->count + 1;
 	size_t kinds = segment_lane_kinds(lane);
 	uint32_t *scratch = lane->scratch + begin * scratch_words(lane);
-	uint64_t mode = pith_fpmode_enter(); /* the host's may be another */
 	for (size_t k = begin; k < end; k++) {
 		const struct wanted *wanted = &lane->wanted[k];
 		uint32_t *sums = wanted->path == NULL ? lane->sums + wanted->stream * kinds * row : scratch + row;
@@ -147,7 +143,6 @@ static void sum_rows(void *arg, size_t begin, size_t end)
 		if (lane->has_recall)
 			recall_row(lane, wanted, scratch + (1 + kinds) * row, sums + row);
 	}
-	pith_fpmode_restore(mode);
 }
 
 pith_status segment_lane_flush(struct segment_lane *lane, struct pith_error *err)
